@@ -1,0 +1,2 @@
+//! The program `pleiad`.
+fn main() {}

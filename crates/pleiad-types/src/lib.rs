@@ -1,0 +1,14 @@
+//! Plain data that two or more crates of pleiad share: ids, time, resources, exit status, limits.
+//!
+//! Nothing in here does anything: no I/O, no clock, no thread, no dependency.
+
+mod exit;
+mod id;
+pub mod limits;
+mod resources;
+mod time;
+
+pub use exit::{ExitStatus, signal_name};
+pub use id::{Attempt, ComputationId, JobId, LaneId, MachineId, SetId};
+pub use resources::{Cpus, ParseCpusError, Resources, Shortage};
+pub use time::Time;

@@ -1,0 +1,45 @@
+//! Every limit of pleiad, with its unit and its reason. Reaching one is an error with a name.
+
+use std::time::Duration;
+
+/// Times that a job may be on a worker when that worker dies. A job that kills its worker would
+/// otherwise come back for ever; three tells it apart from bad luck.
+pub const DEATHS_MAX: u32 = 3;
+
+/// Jobs given to one lane ahead of time: enough to hide the way there and back for jobs of a
+/// microsecond, few enough to take back quickly.
+pub const LANE_JOBS_MAX: usize = 1024;
+
+/// Work given to one lane ahead of time. A more urgent job waits at most this long for a lane.
+pub const LANE_WORK_MAX: Duration = Duration::from_millis(10);
+
+/// A lane that has finished nothing for this long gives back the jobs that wait in it.
+pub const LANE_STALL: Duration = Duration::from_millis(50);
+
+/// Starts by which smaller jobs may overtake one that waits for room, before room is kept for it.
+pub const OVERTAKES_MAX: u32 = 100;
+
+/// Retries that a job may ask for.
+pub const RETRIES_MAX: u32 = 1_000_000;
+
+/// Arguments or result of one job, and one message to or from it. Larger data belongs in files.
+pub const BODY_BYTES_MAX: usize = 1 << 30;
+
+/// Output of one stream of a program that is kept in memory; what is beyond goes to a file.
+pub const OUTPUT_MEMORY_BYTES: usize = 1 << 20;
+
+/// The end of a program's standard error, or of a worker's, that goes into an error.
+pub const STDERR_TAIL_BYTES: usize = 4096;
+
+/// Time between the polite request to stop and the end by force.
+pub const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Jobs of one `map` that may wait or run at once, unless it says otherwise: bounds the memory of
+/// a map over an endless iterator.
+pub const MAP_OUTSTANDING: usize = 65_536;
+
+/// Provisional results, progress and messages of one job that wait to be read; the oldest goes.
+pub const JOB_MESSAGES_MAX: usize = 1024;
+
+/// Events that wait for a slow reader; beyond it, the reader is told how many it has missed.
+pub const EVENTS_MAX: usize = 4096;

@@ -1,0 +1,1 @@
+//! Clients, agents, workers and the launcher of pleiad, around its pure scheduler.
