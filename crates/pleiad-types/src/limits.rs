@@ -16,6 +16,9 @@ pub const LANE_WORK_MAX: Duration = Duration::from_millis(10);
 /// A lane that has finished nothing for this long gives back the jobs that wait in it.
 pub const LANE_STALL: Duration = Duration::from_millis(50);
 
+/// Lanes of one machine. Processors limit them long before, except for jobs that take none.
+pub const MACHINE_LANES_MAX: usize = 4096;
+
 /// Starts by which smaller jobs may overtake one that waits for room, before room is kept for it.
 pub const OVERTAKES_MAX: u32 = 100;
 
