@@ -198,7 +198,8 @@ mod tests {
 
     #[test]
     fn a_machine_without_a_named_resource_is_short_of_it() {
-        let need = Resources { named: BTreeMap::from([("fpga".into(), 1)]), ..Resources::one_cpu() };
+        let need =
+            Resources { named: BTreeMap::from([("fpga".into(), 1)]), ..Resources::one_cpu() };
         let has = Resources { cpus: 8.into(), ..Resources::default() };
         assert!(!need.fits(&has));
         assert_eq!(need.shortage(&has).unwrap().to_string(), "needs 1 fpga, has 0");

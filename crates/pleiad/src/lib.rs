@@ -1,1 +1,63 @@
-//! Clients, agents, workers and the launcher of pleiad, around its pure scheduler.
+//! Light tasks that talk by messages, and jobs on every core you own.
+//!
+//! Today pleiad has jobs: Rust functions and programs, on the cores of this machine. The words:
+//!
+//! - A **job** is one call of a function, or one run of a program. [`Cluster::submit`] and
+//!   [`Cluster::run`] hand in one, [`Cluster::map`] and [`Cluster::run_all`] many.
+//! - A **worker** is a process that runs jobs: a copy of your program. That is why `main` begins
+//!   with [`init`], and why a job can do no harm to another.
+//! - An **attempt** is one try of a job. What fails may be tried again
+//!   ([`retries`](Submit::retries)); what loses its worker is.
+//! - A **computation** is what jobs have in common: the data that their workers share
+//!   ([`Cluster::computation`]).
+//!
+//! ```no_run
+//! use pleiad::Cluster;
+//!
+//! /// Any function will do: no macro, no registration.
+//! fn square(n: u64) -> u64 {
+//!     n * n
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> pleiad::Result<()> {
+//!     pleiad::init();
+//!     let cluster = Cluster::local().await?;
+//!
+//!     let one = cluster.submit(square, (7,)).await?;
+//!     println!("one job: {one}");
+//!
+//!     let mut results = cluster.map(square, 0..1_000).retries(2).as_completed();
+//!     while let Some(job) = results.next().await {
+//!         match job.result {
+//!             Ok(value) => println!("item {}: {value}", job.index),
+//!             Err(e) => eprintln!("{e}"),
+//!         }
+//!     }
+//!
+//!     cluster.close().await;
+//!     Ok(())
+//! }
+//! ```
+
+#[cfg(feature = "cluster")]
+mod jobs {
+    pub use pleiad_cluster::{
+        Attempt, Backoff, CancelResult, Captured, Chunk, CleanupFn, Cluster, ClusterBuilder,
+        Completed, ComputationBuilder, Counts, Cpus, Event, EventKind, Events, ExitStatus,
+        Explanation, ForegroundEnd, InOrder, Job, JobContext, JobError, JobErrorKind, JobFn, JobId,
+        JobState, LaneView, MachineId, MachineSpec, MachineView, Map, MessageError, Messages,
+        Obstacle, ProcessLimits, Program, ProgramOutput, Resources, Results, SendError, SetMessage,
+        SetMessages, SetupFn, Shortage, StartError, Status, Stream, Submit, SubmitError, TryJobFn,
+        Usage, Workers, init, launch_foreground, limits, signal_name,
+    };
+}
+
+#[cfg(feature = "cluster")]
+pub use jobs::*;
+
+/// Any error of a program that uses pleiad.
+pub type Error = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// A result for `main` and other functions that only pass errors on.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,149 @@
+//! Reading what programs and workers write.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+
+use bytes::{Bytes, BytesMut};
+use pleiad_types::Attempt;
+use pleiad_types::limits::{OUTPUT_MEMORY_BYTES, STDERR_TAIL_BYTES};
+use tempfile::TempPath;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
+
+use super::AgentEvent;
+use crate::engine::Inbound;
+use crate::launcher::LaunchId;
+use crate::program::{Captured, Chunk, Stream};
+
+/// All that a program has written.
+pub(crate) struct BothCaptured {
+    pub(super) stdout: Captured,
+    pub(super) stderr: Captured,
+    /// Why some of it is missing.
+    pub(super) failed: Option<String>,
+}
+
+/// One stream to be read to its end.
+pub(super) struct CapturedStream {
+    pub(super) reader: Option<OwnedFd>,
+    pub(super) stream: Stream,
+    pub(super) attempt: Attempt,
+    /// Where it goes as it comes.
+    pub(super) chunks: Option<mpsc::Sender<Chunk>>,
+    /// Keep only the end.
+    pub(super) only_tail: bool,
+}
+
+/// Reads both streams to their ends and reports.
+pub(super) async fn both(
+    launch: LaunchId,
+    stdout: CapturedStream,
+    stderr: CapturedStream,
+    sender: mpsc::WeakUnboundedSender<Inbound>,
+) {
+    let (stdout, stderr) = tokio::join!(stdout.read(), stderr.read());
+    let mut failed = None;
+    let mut unwrap = |captured: io::Result<Captured>| {
+        captured.unwrap_or_else(|e| {
+            failed = Some(e.to_string());
+            Captured::memory("")
+        })
+    };
+    let (stdout, stderr) = (unwrap(stdout), unwrap(stderr));
+    if let Some(sender) = sender.upgrade() {
+        let both = Box::new(BothCaptured { stdout, stderr, failed });
+        let _ = sender.send(Inbound::Agent(AgentEvent::Captured(launch, both)));
+    }
+}
+
+impl CapturedStream {
+    async fn read(self) -> io::Result<Captured> {
+        const READ_BYTES: usize = 64 << 10;
+        let Some(reader) = self.reader else { return Ok(Captured::memory("")) };
+        let mut reader = pipe::Receiver::from_owned_fd(reader)?;
+        let mut kept = BytesMut::new();
+        let mut spilled: Option<Spilled> = None;
+        // After an error the stream is read on, so that the program can end.
+        let mut failed = None;
+        loop {
+            // Most programs write little: begin small.
+            kept.reserve(if kept.is_empty() { 512 } else { READ_BYTES });
+            let before = kept.len();
+            if reader.read_buf(&mut kept).await? == 0 {
+                break;
+            }
+            if let Some(chunks) = &self.chunks {
+                let bytes = Bytes::copy_from_slice(&kept[before..]);
+                let chunk = Chunk { attempt: self.attempt, stream: self.stream, bytes };
+                // Nobody reads: the program goes on all the same.
+                let _ = chunks.send(chunk).await;
+            }
+            if self.only_tail {
+                if kept.len() > READ_BYTES {
+                    let cut = kept.len() - STDERR_TAIL_BYTES;
+                    kept = BytesMut::from(&kept[cut..]);
+                }
+            } else if kept.len() >= OUTPUT_MEMORY_BYTES || spilled.is_some() {
+                let bytes = kept.split().freeze();
+                if failed.is_none() {
+                    match Spilled::write(spilled.take(), bytes).await {
+                        Ok(written) => spilled = Some(written),
+                        Err(e) => failed = Some(e),
+                    }
+                }
+            }
+        }
+        match (failed, spilled) {
+            (Some(e), _) => Err(e),
+            (None, None) => Ok(Captured::memory(kept.freeze())),
+            (None, Some(spilled)) => Ok(Captured::file(spilled.path, spilled.bytes)),
+        }
+    }
+}
+
+/// Output too large for memory.
+struct Spilled {
+    file: File,
+    path: TempPath,
+    bytes: u64,
+}
+
+impl Spilled {
+    /// Writes in a thread that may wait for the disk.
+    async fn write(spilled: Option<Self>, bytes: Bytes) -> io::Result<Self> {
+        let write = move || {
+            let mut spilled = match spilled {
+                Some(spilled) => spilled,
+                None => {
+                    let (file, path) =
+                        tempfile::Builder::new().prefix("pleiad-output-").tempfile()?.into_parts();
+                    Self { file, path, bytes: 0 }
+                }
+            };
+            spilled.file.write_all(&bytes)?;
+            spilled.bytes += bytes.len() as u64;
+            Ok(spilled)
+        };
+        tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?
+    }
+}
+
+/// The end of what a worker writes to standard error, which goes to this process's as it comes.
+#[derive(Debug, Default)]
+pub(super) struct Tail(Vec<u8>);
+
+impl Tail {
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+        if self.0.len() > 2 * STDERR_TAIL_BYTES {
+            self.0.drain(..self.0.len() - STDERR_TAIL_BYTES);
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let begin = self.0.len().saturating_sub(STDERR_TAIL_BYTES);
+        String::from_utf8_lossy(&self.0[begin..]).into_owned()
+    }
+}

@@ -1,0 +1,563 @@
+//! A cluster, as the program that uses it sees it.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use pleiad_sched::{Class, Counts, Explanation, MachineSpec, MachineView};
+use pleiad_types::{ComputationId, Cpus, JobId, Resources, limits};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::agent::{AgentOptions, PROGRAMS};
+use crate::engine::{
+    self, Command, Computation, EngineOptions, Inbound, SetId, Setup, WorkersMode,
+};
+use crate::error::{StartError, SubmitError};
+use crate::events::{Event, Events};
+use crate::function::{
+    CleanupEntry, CleanupFn, JobEntry, JobFn, SetupEntry, SetupFn, TryJobEntry, TryJobFn,
+};
+use crate::init;
+use crate::map::Map;
+use crate::program::{Program, ProgramOutput};
+use crate::submit::{self, Submit};
+
+/// Cores to which jobs are given: this machine's.
+///
+/// A handle: clones share the cluster. When the last handle, job and result stream is dropped,
+/// everything that runs is ended at once; [`close`](Self::close) is the way to end in good order.
+///
+/// ```no_run
+/// use pleiad_cluster::{Cluster, init};
+///
+/// fn square(n: u64) -> u64 {
+///     n * n
+/// }
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     init();
+///     let cluster = Cluster::local().await?;
+///     assert_eq!(cluster.submit(square, (7,)).await?, 49);
+///     assert_eq!(cluster.map(square, 0..4).await?, [0, 1, 4, 9]);
+///     cluster.close().await;
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Cluster {
+    pub(crate) shared: Arc<Shared>,
+    computation: ComputationId,
+}
+
+pub(crate) struct Shared {
+    engine: mpsc::UnboundedSender<Inbound>,
+    events: broadcast::Sender<Event>,
+    machine: Arc<str>,
+    resources: Resources,
+    default_mode: WorkersMode,
+    latest_set: AtomicU64,
+}
+
+/// Where the workers of a computation live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Workers {
+    /// Each lane has a process of its own. A job that aborts, is killed or runs out of memory
+    /// harms no other; a job that runs over its limit can be ended. The default.
+    #[default]
+    Processes,
+    /// All lanes are threads of one process, and share the data that the setup has made. If one
+    /// job ends the process, those beside it are run again, each in a process of its own.
+    SharedProcess,
+    /// All lanes are threads of this very process: for tests of programs, whose `main` cannot
+    /// begin with [`init`](crate::init()). Arguments and results still pass through bytes. A job
+    /// that aborts ends the program; one that ignores its limit keeps its thread.
+    InProcess,
+}
+
+impl From<Workers> for WorkersMode {
+    fn from(workers: Workers) -> Self {
+        match workers {
+            Workers::Processes => Self::Processes,
+            Workers::SharedProcess => Self::SharedProcess,
+            Workers::InProcess => Self::InProcess,
+        }
+    }
+}
+
+impl Cluster {
+    /// This machine's cores, and all its memory.
+    ///
+    /// In a test, where [`init`](crate::init()) cannot be called, jobs run in threads of the test
+    /// ([`Workers::InProcess`]).
+    ///
+    /// # Errors
+    ///
+    /// If `init` was not called, or a process or thread cannot be started.
+    pub async fn local() -> Result<Self, StartError> {
+        Self::builder().start().await
+    }
+
+    /// A cluster of this machine that is to be unlike [`local`](Self::local).
+    pub fn builder() -> ClusterBuilder {
+        ClusterBuilder::default()
+    }
+
+    /// Runs `function` with `args`, a tuple, as a job.
+    ///
+    /// Await it for the result, or [`start`](Submit::start) it to get a [`Job`](crate::Job).
+    ///
+    /// A panic is a failure of the job. A function that returns a `Result` has succeeded even if
+    /// that is an `Err`: see [`try_submit`](Self::try_submit).
+    pub fn submit<F, Args, M>(&self, function: F, args: Args) -> Submit<F::Output>
+    where
+        F: JobFn<Args, M, Output: Serialize + DeserializeOwned>,
+        Args: Serialize + DeserializeOwned + 'static,
+        M: 'static,
+    {
+        let _ = function;
+        let place = JobEntry::<F, Args, M>::place().distance();
+        Submit::new(self.clone(), submit::call(place, &args), submit::decode_value)
+    }
+
+    /// Runs `function`, which returns a `Result`, as a job that fails, and is tried again if it
+    /// has retries, when that is an `Err`.
+    pub fn try_submit<F, Args, M>(&self, function: F, args: Args) -> Submit<F::Success>
+    where
+        F: TryJobFn<Args, M, Success: Serialize + DeserializeOwned>,
+        Args: Serialize + DeserializeOwned + 'static,
+        M: 'static,
+    {
+        let _ = function;
+        let place = TryJobEntry::<F, Args, M>::place().distance();
+        Submit::new(self.clone(), submit::call(place, &args), submit::decode_value)
+    }
+
+    /// Runs `function` once for each of `items`.
+    ///
+    /// Await it for all results in order, or see [`Map`] for other ways.
+    pub fn map<F, A, I, M>(&self, function: F, items: I) -> Map<F::Output>
+    where
+        F: JobFn<(A,), M, Output: Serialize + DeserializeOwned>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A, IntoIter: Send + 'static>,
+        M: 'static,
+    {
+        let _ = function;
+        let place = JobEntry::<F, (A,), M>::place().distance();
+        Map::of_calls(self.clone(), place, items.into_iter())
+    }
+
+    /// Runs `function`, which returns a `Result`, once for each of `items`. See
+    /// [`try_submit`](Self::try_submit).
+    pub fn try_map<F, A, I, M>(&self, function: F, items: I) -> Map<F::Success>
+    where
+        F: TryJobFn<(A,), M, Success: Serialize + DeserializeOwned>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A, IntoIter: Send + 'static>,
+        M: 'static,
+    {
+        let _ = function;
+        let place = TryJobEntry::<F, (A,), M>::place().distance();
+        Map::of_calls(self.clone(), place, items.into_iter())
+    }
+
+    /// Runs a program as a job.
+    ///
+    /// It fails if the program ends with another exit status than those of
+    /// [`success_codes`](Program::success_codes).
+    pub fn run(&self, program: Program) -> Submit<ProgramOutput> {
+        Submit::of_program(self.clone(), program)
+    }
+
+    /// Runs each of these programs as a job. See [`Map`].
+    pub fn run_all<I>(&self, programs: I) -> Map<ProgramOutput>
+    where
+        I: IntoIterator<Item = Program, IntoIter: Send + 'static>,
+    {
+        Map::of_programs(self.clone(), programs.into_iter())
+    }
+
+    /// Workers that are to be unlike the others: with data of their own, or shared, or keeping
+    /// what their jobs print.
+    pub fn computation(&self) -> ComputationBuilder<()> {
+        let computation = Computation {
+            mode: self.shared.default_mode,
+            keeps_output: false,
+            setup: None,
+            setup_limit: Duration::from_secs(600),
+        };
+        ComputationBuilder { cluster: self.clone(), prepared: Ok(computation), data: PhantomData }
+    }
+
+    /// The name of the machine on which jobs run.
+    pub fn machine(&self) -> &str {
+        &self.shared.machine
+    }
+
+    /// What the machine lends.
+    pub fn resources(&self) -> &Resources {
+        &self.shared.resources
+    }
+
+    /// How many jobs wait and run, and what they have taken.
+    ///
+    /// # Errors
+    ///
+    /// If the cluster is closed.
+    pub async fn status(&self) -> Result<Status, SubmitError> {
+        self.ask(|reply| Command::Status { reply }).await.ok_or(SubmitError::Closed)
+    }
+
+    /// Why a job does not run, or what it does.
+    pub async fn explain(&self, job: JobId) -> Explanation {
+        let answer = self.ask(|reply| Command::Explain { job, reply }).await;
+        answer.unwrap_or(Explanation::NoSuchJob)
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> Events {
+        Events(self.shared.events.subscribe())
+    }
+
+    /// Waits until no job waits or runs.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe.
+    pub async fn wait(&self) {
+        let _ = self.ask(|reply| Command::WaitIdle { reply }).await;
+    }
+
+    /// Cancels all jobs, of every handle. Those that run are asked to stop.
+    pub fn cancel_all(&self) {
+        self.tell(Command::CancelAll { kill: false });
+    }
+
+    /// Cancels all jobs, of every handle, and ends those that run by force.
+    pub fn kill_all(&self) {
+        self.tell(Command::CancelAll { kill: true });
+    }
+
+    /// Ends the cluster in good order: no new jobs are accepted, those accepted are finished,
+    /// workers clean up and end.
+    ///
+    /// Workers that have not ended a minute after their last job are ended by force.
+    ///
+    /// # Cancel safety
+    ///
+    /// The cluster goes on closing if this is dropped.
+    pub async fn close(&self) {
+        let _ = self.ask(|reply| Command::Close { reply }).await;
+    }
+
+    pub(crate) fn class(&self, programs: bool) -> Class {
+        Class::new(if programs { PROGRAMS } else { self.computation })
+    }
+
+    pub(crate) fn new_set(&self) -> SetId {
+        SetId(self.shared.latest_set.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// False if the cluster is closed.
+    pub(crate) fn tell(&self, command: Command) -> bool {
+        self.shared.engine.send(Inbound::Command(command)).is_ok()
+    }
+
+    /// `None` if the cluster is closed.
+    pub(crate) async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(command(reply));
+        answer.await.ok()
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cluster({}, {})", self.shared.machine, self.computation)
+    }
+}
+
+/// Says how a cluster is to be. See [`Cluster::builder`].
+#[derive(Debug, Clone)]
+#[must_use = "a cluster begins with `start`"]
+pub struct ClusterBuilder {
+    machine: Option<String>,
+    resources: Resources,
+    grace: Duration,
+    workers: Option<Workers>,
+}
+
+impl Default for ClusterBuilder {
+    fn default() -> Self {
+        let mut resources = Resources { memory: machine_memory(), ..Resources::default() };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        resources.cpus = Cpus::whole(u32::try_from(cores).unwrap_or(u32::MAX));
+        Self { machine: None, resources, grace: limits::STOP_GRACE, workers: None }
+    }
+}
+
+impl ClusterBuilder {
+    /// How many processors jobs may take together. Default: those of this machine that this
+    /// process may use. More is allowed, for jobs that mostly wait.
+    pub fn cpus(mut self, cpus: impl Into<Cpus>) -> Self {
+        self.resources.cpus = cpus.into();
+        self
+    }
+
+    /// How many bytes of memory jobs may take together. Default: what the machine has.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.resources.memory = bytes;
+        self
+    }
+
+    /// How many graphics processors there are. Default: none.
+    pub fn gpus(mut self, gpus: u32) -> Self {
+        self.resources.gpus = gpus;
+        self
+    }
+
+    /// How much there is of something else that is counted.
+    pub fn resource(mut self, name: impl Into<String>, amount: u64) -> Self {
+        self.resources.named.insert(name.into(), amount);
+        self
+    }
+
+    /// The machine's name. Default: its host name.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.machine = Some(name.into());
+        self
+    }
+
+    /// How long a job that was asked to stop has before it is ended by force. Default: 5 s.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Where workers live. Default: [`Workers::Processes`]; in tests, [`Workers::InProcess`].
+    pub fn workers(mut self, workers: Workers) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Starts the cluster.
+    ///
+    /// # Errors
+    ///
+    /// If [`init`](crate::init()) was not called, or a process or thread cannot be started.
+    pub async fn start(self) -> Result<Cluster, StartError> {
+        if self.resources.cpus == Cpus::ZERO {
+            return Err(StartError::Invalid("a cluster needs at least 0.1 processors".to_owned()));
+        }
+        let processes = init::was_called();
+        let workers = match self.workers {
+            Some(Workers::InProcess) => Workers::InProcess,
+            Some(workers) if processes => workers,
+            None if processes => Workers::Processes,
+            None if init::is_test_harness() => Workers::InProcess,
+            _ => return Err(StartError::NotInitialised),
+        };
+        let name = self.machine.or_else(host_name).unwrap_or_else(|| "this machine".to_owned());
+        let machine: Arc<str> = name.as_str().into();
+        let tags = Default::default();
+        let options = EngineOptions {
+            machine: MachineSpec { name, resources: self.resources.clone(), tags },
+            agent: AgentOptions {
+                machine: machine.clone(),
+                grace: self.grace,
+                idle_workers_max: self.resources.cpus.as_tenths().div_ceil(10) as usize,
+                processes,
+            },
+        };
+        let (engine, events) = engine::start(options).await?;
+        let shared = Shared {
+            engine,
+            events,
+            machine,
+            resources: self.resources,
+            default_mode: workers.into(),
+            latest_set: AtomicU64::new(0),
+        };
+        let cluster = Cluster { shared: Arc::new(shared), computation: PROGRAMS };
+        let ended = |_| StartError::Invalid("the engine has ended at once".to_owned());
+        cluster.computation().open().await.map_err(ended)
+    }
+}
+
+/// Says how the workers of some jobs are to be. See [`Cluster::computation`].
+#[must_use = "a computation begins with `open`"]
+pub struct ComputationBuilder<D> {
+    cluster: Cluster,
+    prepared: Result<Computation, SubmitError>,
+    data: PhantomData<D>,
+}
+
+impl<D> fmt::Debug for ComputationBuilder<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ComputationBuilder({:?})", self.cluster)
+    }
+}
+
+impl<D: 'static> ComputationBuilder<D> {
+    /// Calls `setup` in each new worker before its first job. The data that it returns is there
+    /// for every job of that worker, by [`JobContext::data`](crate::JobContext::data).
+    ///
+    /// If it returns an `Err`, panics, ends its process or takes too long, all jobs of this
+    /// computation fail with that reason.
+    pub fn setup<F, Args, M>(self, setup: F, args: Args) -> ComputationBuilder<F::Data>
+    where
+        F: SetupFn<Args, M>,
+        Args: Serialize + DeserializeOwned + 'static,
+        M: 'static,
+    {
+        let _ = setup;
+        let prepared = self.prepared.and_then(|computation| {
+            let args = submit::encode(&args)?;
+            let place = SetupEntry::<F, Args, M>::place().distance();
+            Ok(Computation { setup: Some(Setup { place, args, cleanup: None }), ..computation })
+        });
+        ComputationBuilder { cluster: self.cluster, prepared, data: PhantomData }
+    }
+
+    /// How long the setup may take. Default: 10 minutes.
+    pub fn setup_limit(self, limit: Duration) -> Self {
+        self.change(|computation| computation.setup_limit = limit)
+    }
+
+    /// Calls `cleanup` with the data when a worker ends in good order: when the cluster is closed,
+    /// or the worker is not needed any more. A worker that is ended by force cleans up nothing.
+    ///
+    /// Call it after [`setup`](Self::setup), whose data it gets.
+    pub fn cleanup<F: CleanupFn<D>>(self, cleanup: F) -> Self {
+        let _ = cleanup;
+        self.change(|computation| {
+            if let Some(setup) = &mut computation.setup {
+                setup.cleanup = Some(CleanupEntry::<F, D>::place().distance());
+            }
+        })
+    }
+
+    /// Where the workers live. Default: as the cluster was told.
+    pub fn workers(self, workers: Workers) -> Self {
+        self.change(|computation| {
+            // Without `init`, this program cannot be started as a worker.
+            if computation.mode != WorkersMode::InProcess {
+                computation.mode = workers.into();
+            }
+        })
+    }
+
+    /// Keeps what jobs print, and hands it over with their results
+    /// ([`Completed::stdout`](crate::Completed)), instead of passing it on to this process's
+    /// output. Only for [`Workers::Processes`].
+    pub fn keep_output(self) -> Self {
+        self.change(|computation| computation.keeps_output = true)
+    }
+
+    /// The cluster, for jobs that run in these workers. Workers start when there are jobs.
+    ///
+    /// # Errors
+    ///
+    /// If the arguments of the setup do not serialise, the choices contradict each other, or the
+    /// cluster is closed.
+    pub async fn open(self) -> Result<Cluster, SubmitError> {
+        let computation = Box::new(self.prepared?);
+        if computation.keeps_output && computation.mode != WorkersMode::Processes {
+            let why = "`keep_output` needs workers in processes of their own: \
+                       who has printed what cannot be known in a shared one";
+            return Err(SubmitError::Invalid(why.to_owned()));
+        }
+        let id = self.cluster.ask(|reply| Command::Open { computation, reply }).await;
+        Ok(Cluster { computation: id.ok_or(SubmitError::Closed)?, ..self.cluster })
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Computation)) -> Self {
+        if let Ok(computation) = &mut self.prepared {
+            change(computation);
+        }
+        self
+    }
+}
+
+/// What a cluster does. Prints as a small table.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Status {
+    /// Jobs by state.
+    pub jobs: Counts,
+    /// The machines and what runs there.
+    pub machines: Vec<MachineView>,
+    /// Worker processes, busy or not.
+    pub workers: usize,
+    /// Since the cluster was started.
+    pub up: Duration,
+}
+
+impl Status {
+    pub(crate) fn new(
+        jobs: Counts,
+        machines: Vec<MachineView>,
+        workers: usize,
+        up: Duration,
+    ) -> Self {
+        Self { jobs, machines, workers, up }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { blocked, waiting, running, succeeded, failed, cancelled } = self.jobs;
+        writeln!(
+            f,
+            "{:<20} {:>6} {:>9} {:>8} {:>10} {:>9}",
+            "machine", "cpus", "succeeded", "failed", "s/job", "job time"
+        )?;
+        let mut total = Duration::ZERO;
+        for machine in &self.machines {
+            total += machine.ran;
+            let per_job = machine.ran.as_secs_f64() / (machine.succeeded.max(1)) as f64;
+            writeln!(
+                f,
+                "{:<20} {:>6} {:>9} {:>8} {:>10.4} {:>8.1}s",
+                machine.spec.name,
+                machine.spec.resources.cpus.to_string(),
+                machine.succeeded,
+                machine.failed,
+                per_job,
+                machine.ran.as_secs_f64(),
+            )?;
+        }
+        let speedup = total.as_secs_f64() / self.up.as_secs_f64().max(1e-9);
+        writeln!(
+            f,
+            "{} waiting, {running} running, {succeeded} succeeded, {failed} failed, {cancelled} cancelled",
+            blocked + waiting
+        )?;
+        write!(
+            f,
+            "job time {:.1}s in {:.1}s: {speedup:.2} times as fast as one after the other",
+            total.as_secs_f64(),
+            self.up.as_secs_f64()
+        )
+    }
+}
+
+fn host_name() -> Option<String> {
+    nix::unistd::gethostname().ok()?.into_string().ok().filter(|name| !name.is_empty())
+}
+
+fn machine_memory() -> u64 {
+    use nix::unistd::{SysconfVar, sysconf};
+    let value = |var| sysconf(var).ok().flatten().and_then(|n| u64::try_from(n).ok());
+    let pages = value(SysconfVar::_PHYS_PAGES);
+    pages.zip(value(SysconfVar::PAGE_SIZE)).map_or(0, |(pages, bytes)| pages * bytes)
+}

@@ -1,0 +1,292 @@
+//! The launcher's process: one guard for each program, and no orphans.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
+use nix::unistd::{Pid, dup2_stdin, getpid, setsid};
+use pleiad_types::ExitStatus;
+
+use super::guard::{self, STOP_KILL, STOP_ORPHAN, STOP_POLITE};
+use super::sys::{self, Child, Effect, Forked, Notifier, Packet};
+use super::wire::{DESCRIPTORS_MAX, Malformed, Order, PACKET_BYTES_MAX, Report};
+use super::{ORPHAN_GRACE, ROLE_VARIABLE, Stage, StopHow, tree};
+
+/// Signals whose effect the launcher changes for itself, and guards put back for programs.
+pub(super) const CHANGED: [Signal; 6] = [
+    Signal::SIGCHLD,
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGPIPE,
+];
+
+/// Time that guards get beyond what their programs get, before they are killed themselves.
+const GUARD_GRACE: Duration = Duration::from_secs(1);
+
+/// Is the launcher until its agent is gone and everything has ended.
+pub(super) fn serve() -> ! {
+    let code = match Server::new().and_then(Server::run) {
+        Ok(()) => 0,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "pleiad launcher failed: {error}");
+            1
+        }
+    };
+    sys::exit_now(code);
+}
+
+struct Server {
+    socket: OwnedFd,
+    notifier: Notifier,
+    environment: Vec<CString>,
+    own: Pid,
+    // Invariant: each the inverse of the other.
+    guards: HashMap<i32, u64>,
+    launches: HashMap<u64, i32>,
+    /// Reports that wait for room in the socket: few, as guards report by themselves.
+    reports: Vec<Report>,
+    /// Set once everything is to end: when to kill guards that have not.
+    ending: Option<Instant>,
+}
+
+impl Server {
+    fn new() -> io::Result<Self> {
+        let socket = io::stdin().as_fd().try_clone_to_owned()?;
+        dup2_stdin(File::open("/dev/null")?)?;
+        close_all_on_exec()?;
+        // Fails if this process leads a group, which is as good.
+        let _ = setsid();
+        let _ = prctl::set_name(c"pleiad-launcher");
+        prctl::set_child_subreaper(true)?;
+        // Programs shall not inherit what the agent was told to ignore.
+        for signal in Signal::iterator().filter(|s| !matches!(s, Signal::SIGKILL | Signal::SIGSTOP))
+        {
+            let fault = matches!(signal, Signal::SIGSEGV | Signal::SIGBUS);
+            let ignored = CHANGED.contains(&signal) && signal != Signal::SIGCHLD;
+            if !fault {
+                let effect = if ignored { Effect::Ignored } else { Effect::Default };
+                sys::set_signal(signal, effect)?;
+            }
+        }
+        let notifier = Notifier::install(&[Signal::SIGCHLD, Signal::SIGTERM])?;
+        SigSet::empty().thread_set_mask()?;
+        Ok(Self {
+            socket,
+            notifier,
+            environment: environment(),
+            own: getpid(),
+            guards: HashMap::new(),
+            launches: HashMap::new(),
+            reports: Vec::new(),
+            ending: None,
+        })
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        let mut bytes = vec![0; PACKET_BYTES_MAX];
+        let mut control = nix::cmsg_space!([std::os::fd::RawFd; DESCRIPTORS_MAX]);
+        loop {
+            let signals = self.notifier.take();
+            if signals.contain(Signal::SIGTERM) {
+                self.end();
+            }
+            if signals.contain(Signal::SIGCHLD) || self.ending.is_some() {
+                let none_left = self.reap();
+                if self.ending.is_some() && none_left {
+                    self.flush();
+                    return Ok(());
+                }
+            }
+            self.flush();
+            if self.ending.is_some() {
+                self.wait()?;
+                continue;
+            }
+            match sys::receive(self.socket.as_fd(), &mut bytes, &mut control) {
+                Ok(packet) if packet.size == 0 => self.end(),
+                Ok(packet) => self.handle_packet(&bytes[..packet.size], packet),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => self.wait()?,
+                    io::ErrorKind::Interrupted => {}
+                    _ => self.end(),
+                },
+            }
+        }
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&mut self) -> io::Result<()> {
+        let mut events = PollFlags::empty();
+        events.set(PollFlags::POLLIN, self.ending.is_none());
+        events.set(PollFlags::POLLOUT, !self.reports.is_empty());
+        let timeout = match self.ending {
+            // Orphans that arrive tell nobody.
+            Some(_) => PollTimeout::from(20u8),
+            None => PollTimeout::NONE,
+        };
+        let mut polled = [
+            PollFd::new(self.notifier.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.socket.as_fd(), events),
+        ];
+        // A closed socket is always ready; at the end it is of no interest.
+        let polled = if events.is_empty() { &mut polled[..1] } else { &mut polled[..] };
+        match poll(polled, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn handle_packet(&mut self, bytes: &[u8], packet: Packet) {
+        let order = match Order::decode(bytes) {
+            Ok(order) => order,
+            Err(Malformed) => {
+                let _ = writeln!(io::stderr(), "pleiad launcher: malformed order");
+                return;
+            }
+        };
+        match order {
+            Order::Launch { id, .. }
+                if packet.truncated || packet.descriptors.len() != order.descriptors() =>
+            {
+                self.not_started(id, Stage::Request, libc::EMFILE);
+            }
+            Order::Launch { id, grace, extra, body } => {
+                let descriptors = packet.descriptors;
+                match self.fork_guard(id, grace, extra, body, descriptors) {
+                    Ok(pid) => {
+                        self.guards.insert(pid, id);
+                        self.launches.insert(id, pid);
+                    }
+                    Err(error) => {
+                        let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
+                        self.not_started(id, Stage::Process, errno);
+                    }
+                }
+            }
+            Order::Stop { id, how } => {
+                if let Some(pid) = self.launches.get(&id) {
+                    let signal = match how {
+                        StopHow::Polite => STOP_POLITE,
+                        StopHow::Kill => STOP_KILL,
+                    };
+                    let _ = kill(Pid::from_raw(*pid), signal);
+                }
+            }
+        }
+    }
+
+    fn fork_guard(
+        &self,
+        id: u64,
+        grace: Duration,
+        extra: bool,
+        body: super::wire::Body<'_>,
+        descriptors: Vec<OwnedFd>,
+    ) -> io::Result<i32> {
+        // A guard takes its signals one by one, from the first on.
+        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        let forked = sys::fork();
+        if let Ok(Forked::Child) = forked {
+            guard::run(guard::Task {
+                id,
+                grace,
+                extra,
+                body,
+                descriptors,
+                environment: &self.environment,
+                socket: &self.socket,
+                launcher: self.own,
+            });
+        }
+        before.thread_set_mask()?;
+        match forked? {
+            Forked::Parent { child } => Ok(child),
+            Forked::Child => sys::exit_now(1),
+        }
+    }
+
+    fn not_started(&mut self, id: u64, stage: Stage, errno: i32) {
+        self.reports.push(Report::NotStarted { id, stage, errno });
+    }
+
+    fn flush(&mut self) {
+        while let Some(report) = self.reports.first() {
+            match sys::send(self.socket.as_fd(), &report.encode(), &[], false) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Ok(()) | Err(_) => drop(self.reports.remove(0)),
+            }
+        }
+    }
+
+    /// Reaps guards and orphans. Returns whether nothing is left.
+    fn reap(&mut self) -> bool {
+        let mut orphans = self.ending.is_some();
+        let none_left = loop {
+            match sys::reap(Child::Any) {
+                Ok(Some(ended)) => match self.guards.remove(&ended.pid) {
+                    Some(id) => {
+                        self.launches.remove(&id);
+                        if ended.status != ExitStatus::Code(0) {
+                            // What it guarded is ours now.
+                            orphans = true;
+                            self.reports.push(Report::Lost { id });
+                        }
+                    }
+                    // Its children are ours now.
+                    None => orphans = true,
+                },
+                Ok(None) => break false,
+                Err(_) => break true,
+            }
+        };
+        if orphans && !none_left {
+            let late = self.ending.is_some_and(|kill_at| kill_at <= Instant::now());
+            tree::kill_children(|pid| !late && self.guards.contains_key(&pid));
+        }
+        none_left
+    }
+
+    /// Tells all guards to end their trees.
+    fn end(&mut self) {
+        if self.ending.is_none() {
+            self.ending = Some(Instant::now() + ORPHAN_GRACE + GUARD_GRACE);
+            for pid in self.guards.keys() {
+                let _ = kill(Pid::from_raw(*pid), STOP_ORPHAN);
+            }
+        }
+    }
+}
+
+/// Nothing but what it is given shall reach a program. Descriptors made later are born like this.
+fn close_all_on_exec() -> io::Result<()> {
+    if sys::close_on_exec_from(3).is_err() {
+        for entry in fs::read_dir("/proc/self/fd")? {
+            let number = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+            if let Some(number) = number.filter(|number| *number >= 3) {
+                sys::close_on_exec_one(number);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What programs inherit: everything but this process's role.
+fn environment() -> Vec<CString> {
+    std::env::vars_os()
+        .filter(|(name, _)| name != ROLE_VARIABLE)
+        .filter_map(|(mut pair, value)| {
+            pair.push("=");
+            pair.push(value);
+            CString::new(pair.into_vec()).ok()
+        })
+        .collect()
+}

@@ -1,0 +1,542 @@
+//! Handing in a job, and waiting for it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pleiad_sched::{Backoff, CancelResult, Explanation};
+use pleiad_types::limits::{BODY_BYTES_MAX, RETRIES_MAX};
+use pleiad_types::{Attempt, JobId, Resources};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cluster::Cluster;
+use crate::context::{MessageError, SendError};
+use crate::engine::{Command, Done, JobShared, One, Owner, ProgramWork, Report, Submission, Work};
+use crate::error::{JobError, JobErrorKind, SubmitError};
+use crate::message;
+use crate::program::{Captured, Chunk, Program, ProgramOutput, Sink};
+use crate::queue::Read;
+
+/// Chunks of output that wait for a reader before the program is slowed down.
+const CHUNKS_MAX: usize = 64;
+
+/// Turns what came back into what was asked for.
+pub(crate) type Decode<T> = fn(Report) -> Result<T, JobErrorKind>;
+
+/// What jobs may ask for.
+#[derive(Debug, Clone)]
+pub(crate) struct JobOptions {
+    pub(crate) resources: Resources,
+    pub(crate) limit: Option<Duration>,
+    pub(crate) retries: u32,
+    pub(crate) backoff: Backoff,
+    pub(crate) once: bool,
+    pub(crate) priority: i32,
+    pub(crate) at_once: Option<u32>,
+}
+
+impl Default for JobOptions {
+    fn default() -> Self {
+        Self {
+            resources: Resources::one_cpu(),
+            limit: None,
+            retries: 0,
+            backoff: Backoff::default(),
+            once: false,
+            priority: 0,
+            at_once: None,
+        }
+    }
+}
+
+impl JobOptions {
+    /// The class of such jobs in this cluster.
+    ///
+    /// # Errors
+    ///
+    /// If such a job could never run.
+    pub(crate) fn class(
+        self,
+        cluster: &Cluster,
+        program: bool,
+    ) -> Result<pleiad_sched::Class, SubmitError> {
+        if let Some(shortage) = self.resources.shortage(cluster.resources()) {
+            let machine = cluster.machine();
+            return Err(SubmitError::Invalid(format!("too large for {machine}: {shortage}")));
+        }
+        if self.retries > RETRIES_MAX {
+            let why = format!("{} retries are more than the limit of {RETRIES_MAX}", self.retries);
+            return Err(SubmitError::Invalid(why));
+        }
+        if self.at_once == Some(0) {
+            return Err(SubmitError::Invalid("`at_once(0)` would never run anything".to_owned()));
+        }
+        let base = cluster.class(program);
+        Ok(pleiad_sched::Class {
+            resources: self.resources,
+            limit: self.limit,
+            retries: self.retries,
+            backoff: self.backoff,
+            once: self.once,
+            priority: self.priority,
+            lanes_max: self.at_once,
+            lane_jobs_max: if program { 1 } else { base.lane_jobs_max },
+            ..base
+        })
+    }
+}
+
+/// The options that [`Submit`] and [`Map`](crate::Map) share.
+macro_rules! job_options {
+    () => {
+        /// How many processors it takes while it runs, in tenths. Default: 1.
+        pub fn cpus(mut self, cpus: impl Into<pleiad_types::Cpus>) -> Self {
+            self.options.resources.cpus = cpus.into();
+            self
+        }
+
+        /// How many bytes of memory it takes while it runs. Default: 0, which takes what it can
+        /// get. It may have no more: each of its processes is limited to this (functions: to this
+        /// and 64 MiB for the worker itself).
+        pub fn memory(mut self, bytes: u64) -> Self {
+            self.options.resources.memory = bytes;
+            self
+        }
+
+        /// How many graphics processors it takes. Default: 0.
+        pub fn gpus(mut self, gpus: u32) -> Self {
+            self.options.resources.gpus = gpus;
+            self
+        }
+
+        /// How much it takes of something that the cluster counts by name.
+        pub fn resource(mut self, name: impl Into<String>, amount: u64) -> Self {
+            self.options.resources.named.insert(name.into(), amount);
+            self
+        }
+
+        /// How long one attempt may run; then it is asked to stop, and ended by force after the
+        /// grace. Default: for ever.
+        pub fn limit(mut self, limit: std::time::Duration) -> Self {
+            self.options.limit = Some(limit);
+            self
+        }
+
+        /// How often it is tried again after it has failed. Default: 0. The end of a worker is
+        /// counted apart: after three of them the job is given up.
+        pub fn retries(mut self, retries: u32) -> Self {
+            self.options.retries = retries;
+            self
+        }
+
+        /// The wait before a retry. Default: 100 ms, doubled each time, at most a minute.
+        pub fn backoff(mut self, backoff: pleiad_sched::Backoff) -> Self {
+            self.options.backoff = backoff;
+            self
+        }
+
+        /// Never runs it twice: if it is lost while it runs, it fails.
+        pub fn once(mut self) -> Self {
+            self.options.once = true;
+            self
+        }
+
+        /// Higher goes first. Default: 0.
+        pub fn priority(mut self, priority: i32) -> Self {
+            self.options.priority = priority;
+            self
+        }
+
+        /// How many jobs of exactly these options may run at once. Default: as many as there is
+        /// room for.
+        pub fn at_once(mut self, jobs: u32) -> Self {
+            self.options.at_once = Some(jobs);
+            self
+        }
+    };
+}
+pub(crate) use job_options;
+
+/// A job that is about to be handed in: await it for the result, or [`start`](Self::start) it.
+///
+/// Dropping the future that awaits it cancels the job.
+#[must_use = "a job is handed in when this is awaited or started"]
+pub struct Submit<T> {
+    cluster: Cluster,
+    work: Result<Work, SubmitError>,
+    options: JobOptions,
+    name: Option<String>,
+    after: Vec<JobId>,
+    chunks: Option<mpsc::Receiver<Chunk>>,
+    decode: Decode<T>,
+}
+
+impl<T> fmt::Debug for Submit<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Submit").field("name", &self.name).field("options", &self.options).finish()
+    }
+}
+
+impl<T> Submit<T> {
+    pub(crate) fn new(
+        cluster: Cluster,
+        work: Result<Work, SubmitError>,
+        decode: Decode<T>,
+    ) -> Self {
+        let options = JobOptions::default();
+        Self { cluster, work, options, name: None, after: Vec::new(), chunks: None, decode }
+    }
+
+    job_options!();
+
+    /// A name for it, in errors.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Starts it only when this job has succeeded; if that fails, it fails too.
+    pub fn after<U>(mut self, job: &Job<U>) -> Self {
+        self.after.push(job.id);
+        self
+    }
+
+    /// Hands it in and waits until it is accepted.
+    ///
+    /// # Errors
+    ///
+    /// If it was not accepted. It does not exist then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel-safe: the job may have been accepted and run.
+    pub async fn start(self) -> Result<Job<T>, SubmitError> {
+        let (reply, accepted) = oneshot::channel();
+        let mut job = self.hand_in(Some(reply))?;
+        match accepted.await {
+            Ok(Ok(id)) => {
+                job.id = id;
+                Ok(job)
+            }
+            Ok(Err(e)) => Err(e),
+            Err(_) => Err(SubmitError::Closed),
+        }
+    }
+
+    fn hand_in(
+        self,
+        reply: Option<oneshot::Sender<Result<JobId, SubmitError>>>,
+    ) -> Result<Job<T>, SubmitError> {
+        let work = self.work?;
+        let class = self.options.class(&self.cluster, matches!(work, Work::Program(_)))?;
+        let shared = Arc::new(JobShared::new());
+        let (sender, done) = oneshot::channel();
+        let owner = One { name: self.name, shared: shared.clone(), done: sender };
+        let owner = Owner::One(Box::new(owner));
+        let submission = Box::new(Submission { class, work, after: self.after, owner });
+        if !self.cluster.tell(Command::Submit { submission, reply }) {
+            return Err(SubmitError::Closed);
+        }
+        let Self { cluster, chunks, decode, .. } = self;
+        Ok(Job { id: JobId(0), cluster, shared, done: Some(done), chunks, decode })
+    }
+}
+
+impl Submit<ProgramOutput> {
+    pub(crate) fn of_program(cluster: Cluster, program: Program) -> Self {
+        let streams = program.stdout == Sink::Stream;
+        let (sender, receiver) = if streams {
+            let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
+            (Some(sender), Some(receiver))
+        } else {
+            (None, None)
+        };
+        let work = Work::Program(Box::new(ProgramWork { program, chunks: sender }));
+        let submit = Self::new(cluster, Ok(work), decode_program);
+        Self { chunks: receiver, ..submit }
+    }
+}
+
+impl<T: Send + 'static> IntoFuture for Submit<T> {
+    type Output = Result<T, JobError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let mut job = self.hand_in(None)?;
+            let _cancel = CancelOnDrop(job.cluster.clone(), job.shared.clone());
+            job.completed().await.result
+        })
+    }
+}
+
+/// Cancels a job for whose result nobody waits any more.
+struct CancelOnDrop(Cluster, Arc<JobShared>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(job) = self.1.abandon() {
+            self.0.tell(Command::CancelQuietly { job });
+            self.0.tell(Command::Release { job });
+        }
+    }
+}
+
+/// A job that was accepted.
+///
+/// Await it for the result. Dropping it changes nothing for the job: it runs on, and its result
+/// goes nowhere.
+pub struct Job<T> {
+    id: JobId,
+    cluster: Cluster,
+    shared: Arc<JobShared>,
+    done: Option<oneshot::Receiver<Done>>,
+    chunks: Option<mpsc::Receiver<Chunk>>,
+    decode: Decode<T>,
+}
+
+impl<T> fmt::Debug for Job<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Job({})", self.id)
+    }
+}
+
+impl<T> Job<T> {
+    /// Its number.
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// Asks for its end: if it waits it is final at once, if it runs it is told that it should
+    /// stop, and ended by force after the grace.
+    ///
+    /// Unless the answer is [`CancelResult::AlreadyFinal`], no result will be handed over, even if
+    /// the job gives one.
+    pub async fn cancel(&self) -> CancelResult {
+        let job = self.id;
+        let answer = self.cluster.ask(|reply| Command::Cancel { job, reply }).await;
+        answer.unwrap_or(CancelResult::NoSuchJob)
+    }
+
+    /// Cancels it, and ends it by force if it runs.
+    pub fn kill(&self) {
+        self.cluster.tell(Command::Kill { job: self.id });
+    }
+
+    /// Sends it a message, which it gets by [`JobContext::recv`](crate::JobContext::recv).
+    ///
+    /// Messages arrive in order. More than 1,024 that the job has not taken push out the oldest.
+    ///
+    /// # Errors
+    ///
+    /// If the message cannot be sent, or the job has not begun or is final.
+    pub async fn send<M: Serialize>(&self, message: &M) -> Result<(), SendError> {
+        let body = message::encode(message);
+        let body = body.map_err(|e| SendError::Unserialisable(e.to_string()))?;
+        if body.len() > BODY_BYTES_MAX {
+            return Err(SendError::TooLarge(body.len()));
+        }
+        let job = self.id;
+        let answer = self.cluster.ask(|reply| Command::Send { job, body, reply }).await;
+        answer.unwrap_or(Err(SendError::Closed))
+    }
+
+    /// What it sends by [`JobContext::send`](crate::JobContext::send). For one reader.
+    pub fn messages<M: DeserializeOwned>(&self) -> Messages<M> {
+        Messages { shared: self.shared.clone(), message: std::marker::PhantomData }
+    }
+
+    /// How far it is, as it has told last: so much of so much.
+    pub fn progress(&self) -> Option<(u64, u64)> {
+        self.shared.progress()
+    }
+
+    /// Its output as it comes, if the program was to [stream](Program::stream_output) it. The
+    /// first call takes it.
+    pub fn output(&mut self) -> Option<mpsc::Receiver<Chunk>> {
+        self.chunks.take()
+    }
+
+    /// Why it does not run, or what it does.
+    pub async fn explain(&self) -> Explanation {
+        self.cluster.explain(self.id).await
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// If it has failed, was cancelled, or the cluster was closed.
+    pub async fn result(mut self) -> Result<T, JobError> {
+        self.completed().await.result
+    }
+
+    /// Waits for its end, and tells more than its result. A second call says that there was one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: the result stays.
+    pub async fn completed(&mut self) -> Completed<T> {
+        let Some(receiver) = &mut self.done else {
+            let kind = JobErrorKind::Unreadable("the result was taken before".to_owned());
+            return Completed::closed(0, self.id, kind);
+        };
+        let done = receiver.await;
+        self.done = None;
+        match done {
+            Ok(done) => {
+                self.id = done.job;
+                Completed::new(done, self.decode)
+            }
+            Err(_) => Completed::closed(0, self.id, JobErrorKind::Closed),
+        }
+    }
+}
+
+impl<T: Send + 'static> IntoFuture for Job<T> {
+    type Output = Result<T, JobError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.result())
+    }
+}
+
+impl<T> Drop for Job<T> {
+    fn drop(&mut self) {
+        if self.id != JobId(0) {
+            self.cluster.tell(Command::Release { job: self.id });
+        }
+    }
+}
+
+/// The messages of a job. See [`Job::messages`].
+pub struct Messages<M> {
+    shared: Arc<JobShared>,
+    message: std::marker::PhantomData<fn() -> M>,
+}
+
+impl<M> fmt::Debug for Messages<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Messages")
+    }
+}
+
+impl<M: DeserializeOwned> Messages<M> {
+    /// The next message; `None` once the job is final.
+    ///
+    /// # Errors
+    ///
+    /// If the message is of another type, or messages were missed because they were read too
+    /// slowly. The next call goes on behind it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe.
+    pub async fn next(&mut self) -> Option<Result<M, MessageError>> {
+        self.shared.messages.read().await.map(|read| decode_message(&read, |body| body))
+    }
+}
+
+/// Decodes what was read from a queue of messages.
+pub(crate) fn decode_message<M: DeserializeOwned, E>(
+    read: &Read<E>,
+    body: impl FnOnce(&E) -> &Bytes,
+) -> Result<M, MessageError> {
+    match read {
+        Read::Entry(entry) => message::decode(body(entry)),
+        Read::Missed(n) => Err(MessageError {
+            expected: std::any::type_name::<M>(),
+            why: format!("{n} messages were read too slowly and are gone"),
+        }),
+    }
+}
+
+/// How a job ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Completed<T> {
+    /// Which of the items of a map it was, from 0.
+    pub index: u64,
+    /// Its number.
+    pub job: JobId,
+    /// The last attempt; none if it never ran.
+    pub attempt: Option<Attempt>,
+    /// How long the attempt that succeeded ran.
+    pub ran: Duration,
+    /// What a function printed to standard output, if the computation
+    /// [keeps](crate::ComputationBuilder::keep_output) it.
+    pub stdout: Option<Captured>,
+    /// What a function printed to standard error, if the computation keeps it.
+    pub stderr: Option<Captured>,
+    /// What it gave.
+    pub result: Result<T, JobError>,
+}
+
+impl<T> Completed<T> {
+    pub(crate) fn new(done: Done, decode: Decode<T>) -> Self {
+        let Done { index, job, attempt, result } = done;
+        let attempt = Some(attempt).filter(|attempt| attempt.0 > 0);
+        let (mut ran, mut stdout, mut stderr) = (Duration::ZERO, None, None);
+        let result = result.and_then(|mut report| {
+            match &mut report {
+                Report::Value { ran: time, .. } => ran = *time,
+                Report::Printed(printed) => {
+                    ran = printed.ran;
+                    stdout = Some(printed.stdout.clone());
+                    stderr = Some(printed.stderr.clone());
+                }
+                Report::Program(output) => ran = output.ran,
+                Report::Error(_) | Report::Stopped(_) => {}
+            }
+            decode(report).map_err(|kind| JobError::new(job, attempt, kind))
+        });
+        Self { index, job, attempt, ran, stdout, stderr, result }
+    }
+
+    pub(crate) fn closed(index: u64, job: JobId, kind: JobErrorKind) -> Self {
+        let result = Err(JobError::new(job, None, kind));
+        let ran = Duration::ZERO;
+        Self { index, job, attempt: None, ran, stdout: None, stderr: None, result }
+    }
+}
+
+/// Serialises arguments.
+pub(crate) fn encode<A: Serialize>(args: &A) -> Result<Bytes, SubmitError> {
+    let bytes = postcard::to_stdvec(args);
+    checked(bytes.map_err(|e| SubmitError::Unserialisable(e.to_string()))?.into())
+}
+
+pub(crate) fn checked(args: Bytes) -> Result<Bytes, SubmitError> {
+    if args.len() > BODY_BYTES_MAX { Err(SubmitError::TooLarge(args.len())) } else { Ok(args) }
+}
+
+pub(crate) fn call<A: Serialize>(place: i64, args: &A) -> Result<Work, SubmitError> {
+    Ok(Work::Call { place, args: encode(args)? })
+}
+
+pub(crate) fn decode_value<T: DeserializeOwned>(report: Report) -> Result<T, JobErrorKind> {
+    let bytes = match report {
+        Report::Value { bytes, .. } => bytes,
+        Report::Printed(printed) => printed.bytes,
+        _ => return Err(JobErrorKind::Unreadable("it gave no value".to_owned())),
+    };
+    postcard::from_bytes(&bytes).map_err(|e| {
+        JobErrorKind::Unreadable(format!(
+            "its result is no `{}`: {e}; types that describe themselves (serde's `flatten`, \
+             `untagged`, `skip_serializing_if`) cannot travel",
+            std::any::type_name::<T>()
+        ))
+    })
+}
+
+pub(crate) fn decode_program(report: Report) -> Result<ProgramOutput, JobErrorKind> {
+    match report {
+        Report::Program(output) => Ok(*output),
+        _ => Err(JobErrorKind::Unreadable("it is no program".to_owned())),
+    }
+}
