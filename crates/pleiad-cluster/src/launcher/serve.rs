@@ -68,14 +68,9 @@ impl Server {
         let _ = prctl::set_name(c"pleiad-launcher");
         prctl::set_child_subreaper(true)?;
         // Programs shall not inherit what the agent was told to ignore.
-        for signal in Signal::iterator().filter(|s| !matches!(s, Signal::SIGKILL | Signal::SIGSTOP))
-        {
-            let fault = matches!(signal, Signal::SIGSEGV | Signal::SIGBUS);
-            let ignored = CHANGED.contains(&signal) && signal != Signal::SIGCHLD;
-            if !fault {
-                let effect = if ignored { Effect::Ignored } else { Effect::Default };
-                sys::set_signal(signal, effect)?;
-            }
+        sys::reset_signals();
+        for signal in CHANGED.into_iter().filter(|signal| *signal != Signal::SIGCHLD) {
+            sys::set_signal(signal, Effect::Ignored)?;
         }
         let notifier = Notifier::install(&[Signal::SIGCHLD, Signal::SIGTERM])?;
         SigSet::empty().thread_set_mask()?;

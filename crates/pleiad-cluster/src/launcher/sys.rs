@@ -210,6 +210,16 @@ pub(super) fn set_signal(signal: Signal, effect: Effect) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives every signal its default effect, those for real-time use among them, but not the two by
+/// which a fault of this process is explained.
+pub(super) fn reset_signals() {
+    for signal in (1..=libc::SIGRTMAX()).filter(|s| ![libc::SIGSEGV, libc::SIGBUS].contains(s)) {
+        // SAFETY: no code of ours runs in these handlers. An error says that the signal has only
+        // its default, or is the C library's own.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Effect {
     Default,
