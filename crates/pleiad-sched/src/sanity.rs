@@ -21,8 +21,12 @@ impl<P> Scheduler<P> {
         for machine in self.machines.iter() {
             self.check_machine(machine);
         }
+        let mut jobs: BTreeMap<ClassId, Vec<(JobId, &Job)>> = BTreeMap::new();
+        for (id, job) in self.jobs.iter() {
+            jobs.entry(job.class).or_default().push((JobId(id), job));
+        }
         for (id, entry) in self.classes.iter() {
-            self.check_class(id, entry);
+            self.check_class(id, entry, jobs.get(&id).map_or(&[], |jobs| jobs));
         }
         let in_line = self.classes.iter().filter(|(_, entry)| entry.turn.is_some()).count();
         assert_eq!(self.classes.line_lens(), (in_line, in_line), "the line of classes is wrong");
@@ -159,9 +163,8 @@ impl<P> Scheduler<P> {
         }
     }
 
-    fn check_class(&self, id: ClassId, entry: &ClassEntry) {
-        let of_class = || self.jobs.iter().filter(|(_, job)| job.class == id);
-        assert_eq!(entry.jobs, of_class().count() as u64, "{id:?}: jobs");
+    fn check_class(&self, id: ClassId, entry: &ClassEntry, jobs: &[(JobId, &Job)]) {
+        assert_eq!(entry.jobs, jobs.len() as u64, "{id:?}: jobs");
         let lanes = self.machines.iter().flat_map(|machine| machine.lanes.values());
         let lanes = lanes.filter(|lane| lane.class == id).count();
         assert_eq!(entry.lanes as usize, lanes, "{id:?}: lanes");
@@ -171,8 +174,8 @@ impl<P> Scheduler<P> {
 
         let waits = |id: JobId| self.jobs.get(id.0).is_some_and(|job| job.state == State::Waiting);
         let queued: BTreeSet<_> = entry.queue.iter(waits).collect();
-        let waiting = of_class().map(|(id, _)| JobId(id)).filter(|&id| waits(id));
-        assert!(queued.iter().copied().eq(waiting), "{id:?}: queue");
+        let waiting = jobs.iter().filter(|(_, job)| job.state == State::Waiting);
+        assert!(queued.iter().eq(waiting.map(|(id, _)| id)), "{id:?}: queue");
         assert_eq!(entry.queue.len(), queued.len(), "{id:?}: length of the queue");
         assert_eq!(entry.queue.first(), queued.first().copied(), "{id:?}: head of the queue");
 

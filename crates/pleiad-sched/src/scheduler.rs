@@ -291,7 +291,7 @@ impl<P> Scheduler<P> {
         self.stale
     }
 
-    /// Compares all books. For tests; the cost grows with classes times jobs.
+    /// Compares all books. For tests; the cost grows with all that is in them.
     ///
     /// # Panics
     ///
