@@ -1,0 +1,148 @@
+//! How far a run is, in words.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::units::show_time;
+
+/// The rate is that of the last while, so that the time left follows a change.
+const WINDOW: Duration = Duration::from_secs(20);
+const SAMPLES_MAX: usize = 64;
+
+/// Where the jobs of a run are.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Counts {
+    /// All jobs of this run, once that is known.
+    pub(crate) total: Option<u64>,
+    pub(crate) succeeded: u64,
+    pub(crate) failed: u64,
+    pub(crate) running: u64,
+    /// Read, and not yet running.
+    pub(crate) queued: u64,
+}
+
+impl Counts {
+    pub(crate) fn done(&self) -> u64 {
+        self.succeeded + self.failed
+    }
+
+    fn waiting(&self) -> u64 {
+        match self.total {
+            Some(total) => total.saturating_sub(self.done() + self.running),
+            None => self.queued,
+        }
+    }
+}
+
+/// The counts over time.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    samples: VecDeque<(Instant, u64)>,
+}
+
+impl Progress {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { samples: VecDeque::from([(now, 0)]) }
+    }
+
+    /// How far the run is: `118 done, 2 failed, 4 running, 174 waiting, 52/s, 3 s left`.
+    pub(crate) fn describe(&mut self, now: Instant, counts: &Counts) -> String {
+        let rate = self.rate(now, counts.done());
+        let mut text = match counts.total {
+            Some(total) => format!("{} of {total} done", counts.done()),
+            None => format!("{} done", counts.done()),
+        };
+        if counts.failed > 0 {
+            text += &format!(", {} failed", counts.failed);
+        }
+        text += &format!(", {} running", counts.running);
+        match (counts.waiting(), counts.total) {
+            (0, Some(_)) => {}
+            (waiting, Some(_)) => text += &format!(", {waiting} waiting"),
+            (waiting, None) => text += &format!(", {waiting} or more waiting"),
+        }
+        if let Some(rate) = rate {
+            text += &match rate {
+                10.0.. => format!(", {rate:.0}/s"),
+                1.0.. => format!(", {rate:.1}/s"),
+                _ => format!(", {:.1}/min", rate * 60.0),
+            };
+            if let Some(total) = counts.total.filter(|&total| total > counts.done()) {
+                let left = (total - counts.done()) as f64 / rate;
+                if let Ok(left) = Duration::try_from_secs_f64(left.ceil()) {
+                    text += &format!(", {} left", show_left(left));
+                }
+            }
+        }
+        text
+    }
+
+    fn rate(&mut self, now: Instant, done: u64) -> Option<f64> {
+        while self.samples.len() > 1 && now.duration_since(self.samples[1].0) >= WINDOW {
+            self.samples.pop_front();
+        }
+        let (since, before) = *self.samples.front()?;
+        let newest = self.samples.back().map_or(since, |sample| sample.0);
+        if now.duration_since(newest) >= WINDOW / SAMPLES_MAX as u32 {
+            self.samples.push_back((now, done));
+        }
+        let seconds = now.duration_since(since).as_secs_f64();
+        (done > before && seconds > 0.0).then(|| (done - before) as f64 / seconds)
+    }
+}
+
+/// Like other times, but without the pretence of tenths of a second.
+fn show_left(left: Duration) -> String {
+    match left.as_secs() {
+        seconds @ ..60 => format!("{seconds} s"),
+        _ => show_time(left),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_tells_what_is_done_and_what_is_left() {
+        let start = Instant::now();
+        let mut progress = Progress::new(start);
+        let counts = Counts { total: Some(300), succeeded: 98, failed: 2, running: 4, queued: 100 };
+        assert_eq!(
+            progress.describe(start + Duration::from_secs(4), &counts),
+            "100 of 300 done, 2 failed, 4 running, 196 waiting, 25/s, 8 s left"
+        );
+    }
+
+    #[test]
+    fn without_a_total_there_is_no_time_left() {
+        let start = Instant::now();
+        let mut progress = Progress::new(start);
+        let counts = Counts { total: None, succeeded: 3, failed: 0, running: 2, queued: 9 };
+        let text = progress.describe(start + Duration::from_secs(2), &counts);
+        assert_eq!(text, "3 done, 2 running, 9 or more waiting, 1.5/s");
+    }
+
+    #[test]
+    fn nothing_done_yet_has_no_rate() {
+        let mut progress = Progress::new(Instant::now());
+        let counts = Counts { total: Some(2), running: 2, ..Counts::default() };
+        let text = progress.describe(Instant::now() + Duration::from_secs(1), &counts);
+        assert_eq!(text, "0 of 2 done, 2 running");
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_seconds() {
+        let start = Instant::now();
+        let mut progress = Progress::new(start);
+        let mut text = String::new();
+        for second in 0..100_u64 {
+            // Ten a second at first, one a second later.
+            let done = if second < 50 { second * 10 } else { 500 + second - 50 };
+            let counts = Counts { total: Some(1000), succeeded: done, ..Counts::default() };
+            text = progress.describe(start + Duration::from_secs(second), &counts);
+            assert!(progress.samples.len() <= SAMPLES_MAX + 2);
+        }
+        assert!(text.contains(", 1.0/s, "), "{text}");
+    }
+}
