@@ -22,6 +22,7 @@ use crate::context::SendError;
 use crate::engine::{Computation, Inbound, Report, Work};
 use crate::error::JobErrorKind;
 use crate::events::EventKind;
+use crate::init;
 use crate::launcher::{LaunchId, Launcher, LauncherEvent, StopHow};
 use crate::worker::wire::FromWorker;
 use programs::{Finished, RunningProgram};
@@ -118,6 +119,8 @@ enum Deadline {
     Stop(LaneId, Run),
     /// The worker was to be set up by then.
     SetUp(WorkerId),
+    /// The output of a program that has ended was to end by then.
+    Output(LaneId, LaunchId),
     /// The workers were to be gone by then.
     Close,
 }
@@ -128,7 +131,7 @@ impl Agent {
         options: AgentOptions,
         sender: mpsc::WeakUnboundedSender<Inbound>,
     ) -> io::Result<Self> {
-        let launcher = options.processes.then(Launcher::start).transpose()?;
+        let launcher = options.processes.then(start_launcher).transpose()?;
         Ok(Self {
             options,
             launcher,
@@ -261,7 +264,7 @@ impl Agent {
     }
 
     /// What a task of the agent has to report.
-    pub(crate) fn handle(&mut self, now: Time, event: AgentEvent) {
+    pub(crate) fn handle(&mut self, event: AgentEvent) {
         match event {
             AgentEvent::Frames(worker, frames) => {
                 for frame in frames {
@@ -271,7 +274,6 @@ impl Agent {
             AgentEvent::WorkerClosed(worker, why) => self.handle_worker_closed(worker, why),
             AgentEvent::Captured(id, captured) => self.handle_captured(id, *captured),
         }
-        let _ = now;
     }
 
     /// The next thing the launcher has to say; waits for ever without a launcher. Cancel-safe.
@@ -282,7 +284,7 @@ impl Agent {
         }
     }
 
-    pub(crate) fn handle_launcher(&mut self, _now: Time, event: LauncherEvent) {
+    pub(crate) fn handle_launcher(&mut self, now: Time, event: LauncherEvent) {
         match event {
             LauncherEvent::Started { .. } => {}
             LauncherEvent::NotStarted { id, stage, error } => {
@@ -298,14 +300,14 @@ impl Agent {
                 self.handle_not_started(id, why, transient);
             }
             LauncherEvent::Ended { id, status, usage } => {
-                self.handle_launched_end(id, Finished::Ended { status, usage: usage.into() });
+                self.handle_launched_end(now, id, Finished::Ended { status, usage: usage.into() });
             }
-            LauncherEvent::Lost { id } => self.handle_launched_end(id, Finished::Lost),
+            LauncherEvent::Lost { id } => self.handle_launched_end(now, id, Finished::Lost),
             LauncherEvent::LauncherEnded => {
                 self.launcher = None;
                 let all: Vec<_> = self.launched.keys().copied().collect();
                 for id in all {
-                    self.handle_launched_end(id, Finished::Lost);
+                    self.handle_launched_end(now, id, Finished::Lost);
                 }
             }
         }
@@ -319,7 +321,7 @@ impl Agent {
         }
     }
 
-    fn handle_launched_end(&mut self, id: LaunchId, how: Finished) {
+    fn handle_launched_end(&mut self, now: Time, id: LaunchId, how: Finished) {
         match self.launched.get(&id) {
             Some(Launched::Worker(worker)) => {
                 let worker = *worker;
@@ -328,7 +330,7 @@ impl Agent {
             }
             Some(Launched::Program(lane)) => {
                 let lane = *lane;
-                self.program_finished(id, lane, how);
+                self.program_finished(now, id, lane, how);
             }
             None => {}
         }
@@ -338,7 +340,7 @@ impl Agent {
     fn launcher(&mut self) -> io::Result<&mut Launcher> {
         match &mut self.launcher {
             Some(launcher) => Ok(launcher),
-            none => Ok(none.insert(Launcher::start()?)),
+            none => Ok(none.insert(start_launcher()?)),
         }
     }
 
@@ -359,6 +361,7 @@ impl Agent {
             match deadline {
                 Deadline::Stop(lane, run) => self.force(lane, run),
                 Deadline::SetUp(worker) => self.set_up_too_slow(worker),
+                Deadline::Output(lane, launch) => self.give_up_output(lane, launch),
                 Deadline::Close => {
                     self.kill_all();
                     self.launched.clear();
@@ -396,6 +399,19 @@ impl Agent {
     fn fail(&mut self, lane: LaneId, run: Run, end: fn(Report) -> End<Report>, kind: JobErrorKind) {
         self.ended(lane, run, Duration::ZERO, end(Report::Error(Box::new(kind))));
     }
+}
+
+/// Starts the launcher from this program, or, in a test, which cannot be its own launcher, from
+/// the program `pleiad`.
+fn start_launcher() -> io::Result<Launcher> {
+    if init::was_called() {
+        return Launcher::start();
+    }
+    Launcher::start_from("pleiad".as_ref()).map_err(|e| {
+        let why = "this program cannot be its own launcher: call `pleiad::init()` first thing in \
+                   `main`, or, in a test, have the program `pleiad` in `PATH`";
+        if e.kind() == io::ErrorKind::NotFound { io::Error::new(e.kind(), why) } else { e }
+    })
 }
 
 /// The computation of all programs.

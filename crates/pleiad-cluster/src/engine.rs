@@ -125,7 +125,7 @@ impl Engine {
                     for message in batch.drain(..) {
                         match message {
                             Inbound::Command(command) => self.handle_command(command),
-                            Inbound::Agent(event) => self.agent.handle(self.now(), event),
+                            Inbound::Agent(event) => self.agent.handle(event),
                         }
                     }
                 }
@@ -253,7 +253,8 @@ impl Engine {
             Failure::LostOnce => JobErrorKind::LostOnce,
             Failure::Dependency(on) => JobErrorKind::Dependency(on),
         };
-        let name = self.jobs.get(job.0).and_then(|entry| entry.owner.name());
+        let entry = self.jobs.get(job.0);
+        let name = entry.and_then(|entry| entry.owner.name().or_else(|| entry.work.name()));
         JobError { name, ..JobError::new(job, attempt, kind) }
     }
 

@@ -13,10 +13,6 @@ use crate::worker::{self, Kind};
 /// The first argument of a worker.
 pub(crate) const WORKER_ROLE: &str = "pleiad-worker";
 
-/// This very program, even if its file has been replaced.
-#[cfg(target_os = "linux")]
-pub(crate) const OWN_PROGRAM: &str = "/proc/self/exe";
-
 static CALLED: AtomicBool = AtomicBool::new(false);
 
 /// Makes this program able to be its own worker. Call it first thing in `main`.

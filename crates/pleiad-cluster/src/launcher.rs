@@ -55,6 +55,9 @@ const ROLE_VARIABLE: &str = "PLEIAD_ROLE";
 #[cfg(target_os = "linux")]
 const ROLE_LAUNCHER: &str = "launcher";
 
+/// This very program, even if its file has been replaced since it was started.
+pub(crate) const OWN_PROGRAM: &str = "/proc/self/exe";
+
 /// Time that programs get to end when their agent or launcher has died. Nothing may be left 5 s
 /// after the death of an agent.
 #[cfg(target_os = "linux")]

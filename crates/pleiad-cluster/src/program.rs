@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -205,7 +206,16 @@ pub struct Captured(Store);
 #[derive(Debug, Clone)]
 enum Store {
     Memory(Bytes),
-    File { path: Arc<TempPath>, bytes: u64 },
+    File {
+        path: Arc<TempPath>,
+        bytes: u64,
+    },
+    /// A part of a file that has no name.
+    Part {
+        file: Arc<File>,
+        begin: u64,
+        bytes: u64,
+    },
 }
 
 impl Captured {
@@ -217,11 +227,15 @@ impl Captured {
         Self(Store::File { path: Arc::new(path), bytes })
     }
 
+    pub(crate) fn part(file: Arc<File>, begin: u64, bytes: u64) -> Self {
+        Self(Store::Part { file, begin, bytes })
+    }
+
     /// How many bytes there are.
     pub fn len(&self) -> u64 {
         match &self.0 {
             Store::Memory(bytes) => bytes.len() as u64,
-            Store::File { bytes, .. } => *bytes,
+            Store::File { bytes, .. } | Store::Part { bytes, .. } => *bytes,
         }
     }
 
@@ -234,14 +248,14 @@ impl Captured {
     pub fn in_memory(&self) -> Option<&Bytes> {
         match &self.0 {
             Store::Memory(bytes) => Some(bytes),
-            Store::File { .. } => None,
+            Store::File { .. } | Store::Part { .. } => None,
         }
     }
 
-    /// The temporary file, if it is in one.
+    /// The temporary file, if it is in one that has a name.
     pub fn path(&self) -> Option<&Path> {
         match &self.0 {
-            Store::Memory(_) => None,
+            Store::Memory(_) | Store::Part { .. } => None,
             Store::File { path, .. } => Some(path),
         }
     }
@@ -255,6 +269,9 @@ impl Captured {
         Ok(match &self.0 {
             Store::Memory(bytes) => Reader::Memory(io::Cursor::new(bytes.clone())),
             Store::File { path, .. } => Reader::File(File::open(&**path)?),
+            Store::Part { file, begin, bytes } => {
+                Reader::Part { file: file.clone(), at: *begin, end: begin + bytes }
+            }
         })
     }
 
@@ -264,10 +281,12 @@ impl Captured {
     ///
     /// If the temporary file cannot be read.
     pub fn bytes(&self) -> io::Result<Bytes> {
-        match &self.0 {
-            Store::Memory(bytes) => Ok(bytes.clone()),
-            Store::File { path, .. } => std::fs::read(&**path).map(Bytes::from),
+        if let Store::Memory(bytes) = &self.0 {
+            return Ok(bytes.clone());
         }
+        let mut all = Vec::new();
+        self.reader()?.read_to_end(&mut all)?;
+        Ok(all.into())
     }
 
     /// All of it as text; what is not UTF-8 is replaced.
@@ -294,6 +313,10 @@ impl Captured {
                 file.take(bytes as u64).read_to_end(&mut tail)?;
                 Ok(tail.into())
             }
+            Store::Part { file, begin, bytes: len } => {
+                let skipped = len.saturating_sub(bytes as u64);
+                Self::part(file.clone(), begin + skipped, len - skipped).bytes()
+            }
         }
     }
 }
@@ -301,6 +324,7 @@ impl Captured {
 enum Reader {
     Memory(io::Cursor<Bytes>),
     File(File),
+    Part { file: Arc<File>, at: u64, end: u64 },
 }
 
 impl Read for Reader {
@@ -308,6 +332,12 @@ impl Read for Reader {
         match self {
             Self::Memory(bytes) => bytes.read(buffer),
             Self::File(file) => file.read(buffer),
+            Self::Part { file, at, end } => {
+                let room = usize::try_from(*end - *at).unwrap_or(usize::MAX).min(buffer.len());
+                let read = file.read_at(&mut buffer[..room], *at)?;
+                *at += read as u64;
+                Ok(read)
+            }
         }
     }
 }

@@ -92,6 +92,8 @@ mod linux {
         a_program_that_ignores_interrupts_is_terminated,
         a_program_that_ignores_everything_is_killed,
         a_stopped_program_can_be_stopped,
+        a_late_stop_hits_no_other_program,
+        killing_an_idle_guard_does_no_harm,
         a_kill_takes_the_whole_tree,
         daemons_end_with_their_program,
         many_sessions_end_with_their_program,
@@ -393,6 +395,62 @@ mod linux {
         }
     }
 
+    /// Goal: a stop that comes when its program has just ended must not hit the next one.
+    /// Method: stop short programs at about the time of their end, and go on with others.
+    fn a_late_stop_hits_no_other_program() {
+        let mut world = World::new();
+        for round in 0..100 {
+            let (id, pid) = world.start(program("true", [""; 0]));
+            if round % 2 == 0 {
+                eventually(SOON, "the program has ended", || {
+                    matches!(state(pid), None | Some('Z'))
+                });
+            }
+            world.launcher.stop(id, StopHow::Polite);
+            world.launcher.stop(id, StopHow::Kill);
+            let next = world.launcher.launch(sh("exit 5"));
+            let mut ends = HashMap::new();
+            while ends.len() < 2 {
+                if let LauncherEvent::Ended { id, status, .. } = world.event() {
+                    ends.insert(id, status);
+                }
+            }
+            assert_eq!(ends[&next], ExitStatus::Code(5));
+        }
+        world.nothing_else();
+    }
+
+    fn killing_an_idle_guard_does_no_harm() {
+        let mut world = World::new();
+        for _ in 0..10 {
+            let (theirs, ours) = io::pipe().unwrap();
+            let mut launch = sh("read line");
+            launch.stdin = theirs.into();
+            let (_, pid) = world.start(launch);
+            let guard = parent(pid).unwrap();
+            drop(ours);
+            world.end();
+            // It may be gone already, if it was given nothing more to do.
+            let _ = kill(guard, Signal::SIGKILL);
+            let launches: Vec<_> =
+                (0..3).map(|_| world.launcher.launch(program("true", [""; 0]))).collect();
+            let mut over = 0;
+            while over < launches.len() {
+                match world.event() {
+                    LauncherEvent::Ended { status, .. } => {
+                        assert_eq!(status, ExitStatus::Code(0));
+                        over += 1;
+                    }
+                    // It was given one of them before its death was noticed.
+                    LauncherEvent::Lost { .. } => over += 1,
+                    LauncherEvent::Started { .. } => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        world.nothing_else();
+    }
+
     fn a_kill_takes_the_whole_tree() {
         let mut world = World::new();
         let marker = marker();
@@ -460,11 +518,10 @@ mod linux {
         assert_ne!(guard, scene.launcher);
         kill(guard, Signal::SIGKILL).unwrap();
         assert_eq!(scene.line(), "lost launch-1");
-        let others = processes(&scene.markers[1]);
         eventually(GONE, "nothing is left of the first", || {
             processes(&scene.markers[0]).is_empty()
         });
-        assert_eq!(processes(&scene.markers[1]), others, "the second goes on");
+        assert!(processes(&scene.markers[1]).len() >= 4, "the second goes on");
         kill(scene.agent_pid(), Signal::SIGKILL).unwrap();
         scene.nothing_is_left();
     }

@@ -10,7 +10,7 @@ use pleiad_types::limits::{OUTPUT_MEMORY_BYTES, STDERR_TAIL_BYTES};
 use tempfile::TempPath;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::AgentEvent;
 use crate::engine::Inbound;
@@ -34,6 +34,8 @@ pub(super) struct CapturedStream {
     pub(super) chunks: Option<mpsc::Sender<Chunk>>,
     /// Keep only the end.
     pub(super) only_tail: bool,
+    /// Becomes true when whoever could write should have ended.
+    pub(super) over: watch::Receiver<bool>,
 }
 
 /// Reads both streams to their ends and reports.
@@ -59,9 +61,9 @@ pub(super) async fn both(
 }
 
 impl CapturedStream {
-    async fn read(self) -> io::Result<Captured> {
+    async fn read(mut self) -> io::Result<Captured> {
         const READ_BYTES: usize = 64 << 10;
-        let Some(reader) = self.reader else { return Ok(Captured::memory("")) };
+        let Some(reader) = self.reader.take() else { return Ok(Captured::memory("")) };
         let mut reader = pipe::Receiver::from_owned_fd(reader)?;
         let mut kept = BytesMut::new();
         let mut spilled: Option<Spilled> = None;
@@ -71,7 +73,14 @@ impl CapturedStream {
             // Most programs write little: begin small.
             kept.reserve(if kept.is_empty() { 512 } else { READ_BYTES });
             let before = kept.len();
-            if reader.read_buf(&mut kept).await? == 0 {
+            let read = tokio::select! {
+                biased;
+                read = reader.read_buf(&mut kept) => read?,
+                _ = self.over.wait_for(|over| *over) => {
+                    return Err(io::Error::other("a process outside the job holds it open"));
+                }
+            };
+            if read == 0 {
                 break;
             }
             if let Some(chunks) = &self.chunks {

@@ -6,11 +6,12 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
 use pleiad_sched::{Class, End};
-use pleiad_types::{ExitStatus, LaneId};
+use pleiad_types::{ExitStatus, LaneId, Time};
 use std::collections::VecDeque;
+use tokio::sync::watch;
 
 use super::capture::{self, BothCaptured, CapturedStream};
-use super::{Agent, Lane, LaneKind, Launched, ProgramLane, Run};
+use super::{Agent, Deadline, Lane, LaneKind, Launched, ProgramLane, Run};
 use crate::engine::{ProgramWork, Report};
 use crate::error::JobErrorKind;
 use crate::launcher::{Launch, LaunchId, ProcessLimits, Stage, StopHow};
@@ -36,6 +37,8 @@ pub(super) struct RunningProgram {
     stop_asked: bool,
     finished: Option<(Finished, Duration)>,
     captured: Option<BothCaptured>,
+    /// Becomes true when its output should have ended.
+    over: watch::Sender<bool>,
 }
 
 impl Agent {
@@ -112,6 +115,7 @@ impl Agent {
             transient: true,
         })?;
         let launch = launcher.launch(launch);
+        let (over, is_over) = watch::channel(false);
         let captured = if stdout_reader.is_none() && stderr_reader.is_none() {
             Some(BothCaptured::empty())
         } else {
@@ -122,6 +126,7 @@ impl Agent {
                 attempt: run.1,
                 chunks: chunks.clone(),
                 only_tail: tail,
+                over: is_over.clone(),
             };
             let stdout = stream(stdout_reader, Stream::Stdout);
             let stderr = stream(stderr_reader, Stream::Stderr);
@@ -137,6 +142,7 @@ impl Agent {
             stop_asked: false,
             finished: None,
             captured,
+            over,
         })
     }
 
@@ -152,12 +158,29 @@ impl Agent {
         self.start_next_program(lane);
     }
 
-    pub(super) fn program_finished(&mut self, id: LaunchId, lane: LaneId, how: Finished) {
+    pub(super) fn program_finished(
+        &mut self,
+        now: Time,
+        id: LaunchId,
+        lane: LaneId,
+        how: Finished,
+    ) {
+        // All its processes have ended, so its streams have too, unless one was handed to a stranger.
+        const LAST_OUTPUT: Duration = Duration::from_secs(2);
         if let Some(running) = self.running_program(lane, id) {
             let ran = running.began.elapsed();
             running.finished = Some((how, ran));
+            if running.captured.is_none() {
+                self.deadlines.push((now + LAST_OUTPUT, Deadline::Output(lane, id)));
+            }
         }
         self.settle_program(id, lane);
+    }
+
+    pub(super) fn give_up_output(&mut self, lane: LaneId, id: LaunchId) {
+        if let Some(running) = self.running_program(lane, id) {
+            let _ = running.over.send(true);
+        }
     }
 
     pub(super) fn handle_captured(&mut self, id: LaunchId, captured: BothCaptured) {

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use pleiad_sched::{Class, End};
-use pleiad_types::limits::STDERR_TAIL_BYTES;
+use pleiad_types::limits::{OUTPUT_MEMORY_BYTES, STDERR_TAIL_BYTES};
 use pleiad_types::{ComputationId, LaneId, Time};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -75,10 +74,8 @@ pub(super) struct Worker {
 
 /// The files to which a worker's jobs print.
 struct KeptOutput {
-    stdout: File,
-    stderr: File,
-    /// How much of each has been given out.
-    read: (u64, u64),
+    stdout: OutputFile,
+    stderr: OutputFile,
     /// What the job, whose end follows, has printed.
     printed: Option<(Captured, Captured)>,
 }
@@ -235,7 +232,11 @@ impl Agent {
         let (stdout, stderr): (OwnedFd, OwnedFd) = if computation.keeps_output {
             let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
             let theirs = (stdout.try_clone()?.into(), stderr.try_clone()?.into());
-            parts.kept = Some(KeptOutput { stdout, stderr, read: (0, 0), printed: None });
+            parts.kept = Some(KeptOutput {
+                stdout: OutputFile::new(stdout),
+                stderr: OutputFile::new(stderr),
+                printed: None,
+            });
             theirs
         } else {
             let (reader, writer) = io::pipe()?;
@@ -247,7 +248,7 @@ impl Agent {
         let keeps = if computation.keeps_output { "keep" } else { "pass" };
         let memory = (key.memory > 0).then(|| key.memory.saturating_add(WORKER_MEMORY_BYTES));
         let launch = Launch {
-            program: crate::init::OWN_PROGRAM.into(),
+            program: crate::launcher::OWN_PROGRAM.into(),
             args: vec![
                 crate::init::WORKER_ROLE.into(),
                 self.options.machine.to_string().into(),
@@ -542,28 +543,67 @@ impl Worker {
             return tail.lock().unwrap_or_else(PoisonError::into_inner).text();
         }
         let Some(kept) = &self.kept else { return String::new() };
-        let length = kept.stderr.metadata().map_or(0, |m| m.len());
-        let from = length.saturating_sub(STDERR_TAIL_BYTES as u64).max(kept.read.1);
-        let mut text = vec![0; usize::try_from(length.saturating_sub(from)).unwrap_or(0)];
-        let read = kept.stderr.read_exact_at(&mut text, from);
-        if read.is_ok() { String::from_utf8_lossy(&text).into_owned() } else { String::new() }
+        let length = kept.stderr.length();
+        let from = length.saturating_sub(STDERR_TAIL_BYTES as u64).max(kept.stderr.read);
+        let tail = Captured::part(kept.stderr.file.clone(), from, length.saturating_sub(from));
+        tail.text().unwrap_or_default()
     }
 }
 
 impl KeptOutput {
     fn read_up_to(&mut self, stdout: u64, stderr: u64) {
-        let read = |file: &File, from: u64, to: u64| {
-            // A worker that lies about its lengths gets no more than there is.
-            let to = to.min(file.metadata().map_or(0, |m| m.len()));
-            let mut bytes = vec![0; usize::try_from(to.saturating_sub(from)).unwrap_or(0)];
-            match file.read_exact_at(&mut bytes, from) {
-                Ok(()) => Captured::memory(bytes),
-                Err(_) => Captured::memory(""),
-            }
-        };
-        let (out, err) = self.read;
-        self.printed = Some((read(&self.stdout, out, stdout), read(&self.stderr, err, stderr)));
-        self.read = (stdout, stderr);
+        self.printed = Some((self.stdout.read_up_to(stdout), self.stderr.read_up_to(stderr)));
+    }
+}
+
+/// A file without a name to which the jobs of one worker print, one after the other.
+struct OutputFile {
+    file: Arc<File>,
+    /// How much has been given out.
+    read: u64,
+    /// How much of that has been taken off the disk.
+    freed: u64,
+}
+
+impl OutputFile {
+    fn new(file: File) -> Self {
+        Self { file: Arc::new(file), read: 0, freed: 0 }
+    }
+
+    fn length(&self) -> u64 {
+        self.file.metadata().map_or(0, |m| m.len())
+    }
+
+    /// What has been printed since the last time: copied if it is small, else left in the file.
+    fn read_up_to(&mut self, to: u64) -> Captured {
+        // A worker that lies about its lengths gets no more than there is.
+        let to = to.min(self.length()).max(self.read);
+        let from = std::mem::replace(&mut self.read, to);
+        let part = Captured::part(self.file.clone(), from, to - from);
+        if to - from > OUTPUT_MEMORY_BYTES as u64 {
+            self.free(from);
+            self.freed = to;
+            return part;
+        }
+        let captured = part.bytes().map_or_else(|_| Captured::memory(""), Captured::memory);
+        if to - self.freed > OUTPUT_MEMORY_BYTES as u64 {
+            self.free(to);
+        }
+        captured
+    }
+
+    /// Gives the disk back what has been copied, where the system can.
+    fn free(&mut self, to: u64) {
+        #[cfg(target_os = "linux")]
+        if let (Ok(offset), Ok(length)) =
+            (i64::try_from(self.freed), i64::try_from(to - self.freed))
+            && length > 0
+        {
+            use nix::fcntl::{FallocateFlags, fallocate};
+            let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+            let _ = fallocate(&*self.file, hole, offset, length);
+        }
+        self.freed = to;
     }
 }
 

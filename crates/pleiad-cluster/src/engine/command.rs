@@ -23,6 +23,23 @@ pub(crate) enum Work {
     Program(Box<ProgramWork>),
 }
 
+impl Work {
+    /// What an error may call it, if nobody has named it.
+    pub(super) fn name(&self) -> Option<String> {
+        const CHARS: usize = 80;
+        match self {
+            Self::Call { .. } => None,
+            Self::Program(work) => {
+                let command = work.program.to_string();
+                match command.char_indices().nth(CHARS) {
+                    Some((end, _)) => Some(format!("{}…", &command[..end])),
+                    None => Some(command),
+                }
+            }
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct ProgramWork {
     pub(crate) program: Program,

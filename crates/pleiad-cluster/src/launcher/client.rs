@@ -1,6 +1,7 @@
 //! The agent's side: never waits for the launcher but in [`Launcher::next_event`].
 
 use std::collections::{HashSet, VecDeque};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -15,7 +16,9 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use super::wire::{Body, INLINE_BYTES_MAX, Order, Report, encode_request};
-use super::{Launch, LaunchId, LauncherEvent, ROLE_LAUNCHER, ROLE_VARIABLE, Stage, StopHow, sys};
+use super::{
+    Launch, LaunchId, LauncherEvent, OWN_PROGRAM, ROLE_LAUNCHER, ROLE_VARIABLE, Stage, StopHow, sys,
+};
 
 /// Reports taken in one go, before the caller gets a turn.
 const REPORTS_AT_ONCE: usize = 64;
@@ -53,7 +56,22 @@ impl Launcher {
     ///
     /// Outside a tokio runtime with I/O and time.
     pub fn start() -> io::Result<Self> {
-        let (socket, process) = start_process()?;
+        Self::start_from(OWN_PROGRAM.as_ref())
+    }
+
+    /// As [`start`](Self::start), from another executable whose `main` can become the launcher:
+    /// a path, or a name to be found in `PATH`.
+    ///
+    /// # Errors
+    ///
+    /// Those of making a process or a socket; [`io::ErrorKind::NotFound`] if there is no such
+    /// program.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with I/O and time.
+    pub fn start_from(program: &OsStr) -> io::Result<Self> {
+        let (socket, process) = start_process(program)?;
         // Asked for its readiness only: what passes through it is packets, not a stream.
         let socket = net::UnixStream::from(socket);
         socket.set_nonblocking(true)?;
@@ -304,12 +322,12 @@ impl Packet {
     }
 }
 
-/// Starts this executable in the launcher's role.
-pub(super) fn start_process() -> io::Result<(OwnedFd, LauncherProcess)> {
+/// Starts an executable in the launcher's role.
+pub(super) fn start_process(program: &OsStr) -> io::Result<(OwnedFd, LauncherProcess)> {
     let (ours, theirs) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     // Nothing that would make the standard library fork: this process may be very large.
-    let child = Command::new("/proc/self/exe")
+    let child = Command::new(program)
         .arg0("pleiad-launcher")
         .env(ROLE_VARIABLE, ROLE_LAUNCHER)
         .stdin(Stdio::from(theirs))

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use super::client::{Packet, receive_report, start_process};
 use super::sys::{self, Notifier};
 use super::wire::{Order, Report};
-use super::{ForegroundEnd, Launch, ProcessLimits, StopHow};
+use super::{ForegroundEnd, Launch, OWN_PROGRAM, ProcessLimits, StopHow};
 
 const ID: u64 = 1;
 
@@ -36,7 +36,7 @@ pub fn launch_foreground(
     grace: Duration,
 ) -> io::Result<ForegroundEnd> {
     let notifier = Notifier::install(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?;
-    let (socket, _process) = start_process()?;
+    let (socket, _process) = start_process(OWN_PROGRAM.as_ref())?;
     let launch = Launch {
         program,
         args,

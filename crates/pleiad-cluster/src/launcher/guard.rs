@@ -1,24 +1,27 @@
-//! The guard: starts one program, and ends everything that descends from it.
+//! A guard: starts one program at a time, and ends everything that descends from it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, rlim_t, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigSet, Signal, killpg};
-use nix::sys::time::TimeValLike as _;
 use nix::unistd::{Pid, chdir, getpid, getppid, setsid};
 use pleiad_types::ExitStatus;
 
-use super::sys::{self, Child, Effect, Pointers};
-use super::wire::{Body, EnvChange, Malformed, Report, Request, variable_name};
+use super::sys::{self, Child, Effect, Ended, Pointers};
+use super::wire::{
+    Body, DESCRIPTORS_MAX, EnvChange, Malformed, Order, PACKET_BYTES_MAX, Report, Request,
+    variable_name,
+};
 use super::{ORPHAN_GRACE, ProcessLimits, Stage, Usage, tree};
 
 /// The launcher's order for a polite stop, for a stop at once, and for a stop because the agent is
@@ -30,46 +33,89 @@ pub(super) const STOP_ORPHAN: Signal = Signal::SIGTERM;
 /// Where programs are searched for if their environment has no `PATH`.
 const PATH_DEFAULT: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
 
-/// What the launcher gives to a guard.
-pub(super) struct Task<'a> {
-    pub(super) id: u64,
-    pub(super) grace: Duration,
-    pub(super) extra: bool,
-    pub(super) body: Body<'a>,
-    pub(super) descriptors: Vec<OwnedFd>,
+/// What a guard keeps of the launcher that it is a copy of.
+pub(super) struct Setting<'a> {
+    /// Orders come here; its end is the guard's.
+    pub(super) tasks: OwnedFd,
+    /// Takes the guard's process id when it is ready for another order.
+    pub(super) done: &'a File,
+    /// Reports go here.
+    pub(super) agent: &'a OwnedFd,
     pub(super) environment: &'a [CString],
-    pub(super) socket: &'a OwnedFd,
     pub(super) launcher: Pid,
 }
 
-/// Is the guard, until its program and all that descends from it have ended.
-///
-/// All signals must be blocked: they are taken one by one.
-pub(super) fn run(task: Task<'_>) -> ! {
-    // A panic must not unwind into the launcher's loop, which this is a copy of.
-    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| guard(task)));
-    sys::exit_now(if done.is_ok() { 0 } else { 1 });
+/// One program to start.
+struct Task<'a> {
+    id: u64,
+    grace: Duration,
+    extra: bool,
+    body: Body<'a>,
+    descriptors: Vec<OwnedFd>,
 }
 
-fn guard(mut task: Task<'_>) {
-    let mut reports = Reports { socket: task.socket, waiting: None };
+/// Is a guard, for one program after another, until its socket or the launcher has ended.
+///
+/// All signals must be blocked: they are taken one by one.
+pub(super) fn run(setting: &Setting<'_>) -> ! {
+    // A panic must not unwind into the launcher's loop, which this is a copy of.
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| serve(setting)));
+    sys::exit_now(if matches!(done, Ok(Ok(()))) { 0 } else { 1 });
+}
+
+fn serve(setting: &Setting<'_>) -> io::Result<()> {
+    become_guard(setting.launcher)?;
+    let mut bytes = vec![0; PACKET_BYTES_MAX];
+    let mut control = nix::cmsg_space!([std::os::fd::RawFd; DESCRIPTORS_MAX]);
+    loop {
+        // There is nothing to guard meanwhile, so this signal may simply end this process.
+        let mut mask = SigSet::all();
+        mask.remove(STOP_ORPHAN);
+        let mut polled = [PollFd::new(setting.tasks.as_fd(), PollFlags::POLLIN)];
+        match ppoll(&mut polled, None, Some(mask)) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let packet = sys::receive(setting.tasks.as_fd(), &mut bytes, &mut control)?;
+        if packet.size == 0 {
+            return Ok(());
+        }
+        let order = Order::decode(&bytes[..packet.size])?;
+        let Order::Launch { id, grace, extra, body } = order else { return Err(Malformed.into()) };
+        let descriptors = packet.descriptors;
+        if packet.truncated || descriptors.len() != order.descriptors() {
+            let report = Report::NotStarted { id, stage: Stage::Request, errno: libc::EMFILE };
+            Reports { agent: setting.agent, waiting: None }.finish(report);
+        } else {
+            guard(Task { id, grace, extra, body, descriptors }, setting);
+        }
+    }
+}
+
+fn guard(mut task: Task<'_>, setting: &Setting<'_>) {
+    let mut reports = Reports { agent: setting.agent, waiting: None };
     let (id, grace) = (task.id, task.grace);
-    match become_guard(&task).and_then(|()| start(&mut task)) {
+    let mut usage = Usage::default();
+    let report = match start(&mut task, setting.environment) {
         Ok(program) => {
             // The program's streams end when it closes them, not when the guard does.
             task.descriptors.clear();
             reports.send(Report::Started { id, pid: program.as_raw().cast_unsigned() });
-            supervise(program, grace, &mut reports);
-            let status = end_tree(program);
+            supervise(program, grace, &mut reports, &mut usage);
+            let status = end_tree(program, &mut usage);
             reports.flush(true);
-            reports.finish(Report::Ended { id, status, usage: usage() });
+            Report::Ended { id, status, usage }
         }
         Err(NotStarted { stage, error }) => {
             task.descriptors.clear();
             let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
-            reports.finish(Report::NotStarted { id, stage, errno });
+            Report::NotStarted { id, stage, errno }
         }
-    }
+    };
+    // Before the report, as the agent's answer may be an order that needs a guard.
+    let _ = (&mut &*setting.done).write_all(&getpid().as_raw().to_ne_bytes());
+    reports.finish(report);
 }
 
 struct NotStarted {
@@ -87,23 +133,23 @@ impl<T, E: Into<io::Error>> AtStage<T> for Result<T, E> {
     }
 }
 
-fn become_guard(task: &Task<'_>) -> Result<(), NotStarted> {
+fn become_guard(launcher: Pid) -> io::Result<()> {
     let _ = prctl::set_name(c"pleiad-guard");
-    prctl::set_child_subreaper(true).at(Stage::Process)?;
-    prctl::set_pdeathsig(STOP_ORPHAN).at(Stage::Process)?;
-    if getppid() != task.launcher {
+    prctl::set_child_subreaper(true)?;
+    prctl::set_pdeathsig(STOP_ORPHAN)?;
+    if getppid() != launcher {
         // It died before it could have told.
-        return Err(Errno::EPIPE).at(Stage::Process);
+        return Err(Errno::EPIPE.into());
     }
     // What the launcher has changed. It stays blocked here, so this is for the program alone.
     for signal in super::serve::CHANGED {
-        sys::set_signal(signal, Effect::Default).at(Stage::Process)?;
+        sys::set_signal(signal, Effect::Default)?;
     }
     Ok(())
 }
 
 /// Starts the program; its `exec` has succeeded when this returns.
-fn start(task: &mut Task<'_>) -> Result<Pid, NotStarted> {
+fn start(task: &mut Task<'_>, base: &[CString]) -> Result<Pid, NotStarted> {
     let file;
     let body = match task.body {
         Body::Inline(bytes) => bytes,
@@ -114,7 +160,7 @@ fn start(task: &mut Task<'_>) -> Result<Pid, NotStarted> {
         }
     };
     let request = Request::decode(body).at(Stage::Request)?;
-    let environment = environment(&request, task.environment);
+    let environment = environment(&request, base);
     let paths = paths(request.program, &environment);
     let arg0 = request.arg0.unwrap_or(request.program);
     let args: Pointers<'_> = std::iter::once(arg0).chain(request.args.iter().copied()).collect();
@@ -251,7 +297,7 @@ struct Stopping {
 }
 
 /// Waits for the program's end, and stops it when told to. Leaves it to be reaped.
-fn supervise(program: Pid, grace: Duration, reports: &mut Reports<'_>) {
+fn supervise(program: Pid, grace: Duration, reports: &mut Reports<'_>, usage: &mut Usage) {
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGCHLD, STOP_POLITE, STOP_KILL, STOP_ORPHAN] {
         signals.add(signal);
@@ -265,7 +311,7 @@ fn supervise(program: Pid, grace: Duration, reports: &mut Reports<'_>) {
         let signal = sys::wait_signal(&signals, timeout);
         let now = Instant::now();
         match signal {
-            Some(Signal::SIGCHLD) if has_ended(program) => return,
+            Some(Signal::SIGCHLD) if has_ended(program, usage) => return,
             Some(STOP_POLITE) if !stopped => {
                 stopped = true;
                 signal_group(program, Signal::SIGINT);
@@ -306,11 +352,11 @@ fn signal_group(program: Pid, signal: Signal) {
 }
 
 /// Whether the program has ended; reaps the others that have.
-fn has_ended(program: Pid) -> bool {
+fn has_ended(program: Pid, usage: &mut Usage) -> bool {
     loop {
         match sys::peek(Child::Any) {
             Ok(Some(ended)) if ended.pid != program.as_raw() => {
-                let _ = sys::reap(Child::Pid(ended.pid));
+                let _ = reap(Child::Pid(ended.pid), usage);
             }
             Ok(Some(_)) => return true,
             Ok(None) | Err(_) => return false,
@@ -319,13 +365,13 @@ fn has_ended(program: Pid) -> bool {
 }
 
 /// Ends what the program has left behind.
-fn end_tree(program: Pid) -> ExitStatus {
+fn end_tree(program: Pid, usage: &mut Usage) -> ExitStatus {
     // The program is dead but not reaped, so its number still means its group and nothing else.
     let _ = killpg(program, Signal::SIGKILL);
-    let ended = sys::reap(Child::Pid(program.as_raw()));
+    let ended = reap(Child::Pid(program.as_raw()), usage);
     let mut pause = Duration::from_millis(1);
     loop {
-        match sys::reap(Child::Any) {
+        match reap(Child::Any, usage) {
             Ok(Some(_)) => {}
             Ok(None) => {
                 tree::kill_children(|_| false);
@@ -345,21 +391,20 @@ fn end_tree(program: Pid) -> ExitStatus {
     }
 }
 
-fn usage() -> Usage {
-    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return Usage::default() };
-    let time = |time: nix::sys::time::TimeVal| {
-        Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or(0))
-    };
-    Usage {
-        user: time(usage.user_time()),
-        system: time(usage.system_time()),
-        memory_max: u64::try_from(usage.max_rss()).unwrap_or(0).saturating_mul(1024),
+/// Reaps a child and adds up what it has used.
+fn reap(child: Child, usage: &mut Usage) -> io::Result<Option<Ended>> {
+    let ended = sys::reap(child)?;
+    if let Some(Ended { usage: of_child, .. }) = ended {
+        usage.user += of_child.user;
+        usage.system += of_child.system;
+        usage.memory_max = usage.memory_max.max(of_child.memory_max);
     }
+    Ok(ended)
 }
 
 /// The way back to the agent.
 struct Reports<'a> {
-    socket: &'a OwnedFd,
+    agent: &'a OwnedFd,
     waiting: Option<Report>,
 }
 
@@ -377,7 +422,7 @@ impl Reports<'_> {
     /// Returns when to try again.
     fn flush(&mut self, wait: bool) -> Option<Instant> {
         let report = self.waiting?;
-        match sys::send(self.socket.as_fd(), &report.encode(), &[], wait) {
+        match sys::send(self.agent.as_fd(), &report.encode(), &[], wait) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Instant::now() + RETRY),
             // An error is the end of the agent: nobody is left to be told.
             Ok(()) | Err(_) => {

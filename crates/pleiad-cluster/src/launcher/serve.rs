@@ -3,20 +3,22 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
-use nix::unistd::{Pid, dup2_stdin, getpid, setsid};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::{Pid, dup2_stdin, getpid, pipe2, setsid};
 use pleiad_types::ExitStatus;
 
 use super::guard::{self, STOP_KILL, STOP_ORPHAN, STOP_POLITE};
 use super::sys::{self, Child, Effect, Forked, Notifier, Packet};
-use super::wire::{DESCRIPTORS_MAX, Malformed, Order, PACKET_BYTES_MAX, Report};
+use super::wire::{Body, DESCRIPTORS_MAX, Malformed, Order, PACKET_BYTES_MAX, Report};
 use super::{ORPHAN_GRACE, ROLE_VARIABLE, Stage, StopHow, tree};
 
 /// Signals whose effect the launcher changes for itself, and guards put back for programs.
@@ -44,18 +46,35 @@ pub(super) fn serve() -> ! {
     sys::exit_now(code);
 }
 
+/// Guards that wait for a program. Beyond it they end: each holds some memory.
+const IDLE_MAX: usize = 64;
+
 struct Server {
     socket: OwnedFd,
     notifier: Notifier,
     environment: Vec<CString>,
     own: Pid,
-    // Invariant: each the inverse of the other.
-    guards: HashMap<i32, u64>,
+    guards: HashMap<i32, Guard>,
+    /// Guards whose program has ended, which wait for another: making one costs as much as all else
+    /// between an order and its program. The last is the warmest.
+    idle: Vec<i32>,
+    // Invariant: exactly the busy guards, by launch.
     launches: HashMap<u64, i32>,
+    /// Where guards say that they are done, by process id.
+    done: File,
+    done_sender: File,
     /// Reports that wait for room in the socket: few, as guards report by themselves.
     reports: Vec<Report>,
     /// Set once everything is to end: when to kill guards that have not.
     ending: Option<Instant>,
+}
+
+struct Guard {
+    /// The last launch it was given, and the one before: of that, it may still have to send the
+    /// last report, as it takes the next order before.
+    launches: [Option<u64>; 2],
+    /// Its tasks go here; `None` tells it to end when it is done.
+    socket: Option<OwnedFd>,
 }
 
 impl Server {
@@ -74,12 +93,16 @@ impl Server {
         }
         let notifier = Notifier::install(&[Signal::SIGCHLD, Signal::SIGTERM])?;
         SigSet::empty().thread_set_mask()?;
+        let (done, done_sender) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         Ok(Self {
             socket,
             notifier,
             environment: environment(),
             own: getpid(),
             guards: HashMap::new(),
+            idle: Vec::new(),
+            done: done.into(),
+            done_sender: done_sender.into(),
             launches: HashMap::new(),
             reports: Vec::new(),
             ending: None,
@@ -101,6 +124,7 @@ impl Server {
                     return Ok(());
                 }
             }
+            self.take_done();
             self.flush();
             if self.ending.is_some() {
                 self.wait()?;
@@ -130,10 +154,11 @@ impl Server {
         };
         let mut polled = [
             PollFd::new(self.notifier.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.done.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.socket.as_fd(), events),
         ];
         // A closed socket is always ready; at the end it is of no interest.
-        let polled = if events.is_empty() { &mut polled[..1] } else { &mut polled[..] };
+        let polled = if events.is_empty() { &mut polled[..2] } else { &mut polled[..] };
         match poll(polled, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
             Err(error) => Err(error.into()),
@@ -154,58 +179,114 @@ impl Server {
             {
                 self.not_started(id, Stage::Request, libc::EMFILE);
             }
-            Order::Launch { id, grace, extra, body } => {
-                let descriptors = packet.descriptors;
-                match self.fork_guard(id, grace, extra, body, descriptors) {
-                    Ok(pid) => {
-                        self.guards.insert(pid, id);
-                        self.launches.insert(id, pid);
-                    }
-                    Err(error) => {
-                        let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
-                        self.not_started(id, Stage::Process, errno);
-                    }
+            Order::Launch { id, body, .. } => {
+                let once = matches!(body, Body::File(_));
+                if let Err(error) = self.launch(id, bytes, packet.descriptors, once) {
+                    let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
+                    self.not_started(id, Stage::Process, errno);
                 }
             }
-            Order::Stop { id, how } => {
-                if let Some(pid) = self.launches.get(&id) {
-                    let signal = match how {
-                        StopHow::Polite => STOP_POLITE,
-                        StopHow::Kill => STOP_KILL,
-                    };
-                    let _ = kill(Pid::from_raw(*pid), signal);
+            Order::Stop { id, how } => self.stop(id, how),
+        }
+    }
+
+    /// Hands the order on to a guard, which takes no other after it if `once`: one that has grown
+    /// by a large order would show in the memory of all its programs.
+    fn launch(
+        &mut self,
+        id: u64,
+        order: &[u8],
+        mut descriptors: Vec<OwnedFd>,
+        once: bool,
+    ) -> io::Result<()> {
+        loop {
+            let (pid, is_new) = match self.idle.pop() {
+                Some(pid) => (pid, false),
+                None => (self.fork_guard(&mut descriptors)?, true),
+            };
+            let Some(guard) = self.guards.get_mut(&pid) else { continue };
+            let Some(socket) = &guard.socket else { continue };
+            match sys::send(socket.as_fd(), order, &descriptors, false) {
+                Ok(()) => {
+                    guard.launches = [Some(id), guard.launches[0]];
+                    if once {
+                        guard.socket = None;
+                    }
+                    self.launches.insert(id, pid);
+                    return Ok(());
+                }
+                Err(error) => {
+                    // Killed while it waited, most likely: another one can do it.
+                    guard.socket = None;
+                    if is_new {
+                        return Err(error);
+                    }
                 }
             }
         }
     }
 
-    fn fork_guard(
-        &self,
-        id: u64,
-        grace: Duration,
-        extra: bool,
-        body: super::wire::Body<'_>,
-        descriptors: Vec<OwnedFd>,
-    ) -> io::Result<i32> {
+    fn stop(&mut self, launch: u64, how: StopHow) {
+        let Some(pid) = self.launches.get(&launch) else { return };
+        let signal = match how {
+            StopHow::Polite => STOP_POLITE,
+            StopHow::Kill => STOP_KILL,
+        };
+        let _ = kill(Pid::from_raw(*pid), signal);
+        // The signal does not say which program is meant, and may come late: no other may follow.
+        if let Some(guard) = self.guards.get_mut(pid) {
+            guard.socket = None;
+        }
+    }
+
+    /// Makes a guard, which must not keep the `others`, on their way to another or to itself.
+    fn fork_guard(&mut self, others: &mut Vec<OwnedFd>) -> io::Result<i32> {
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         // A guard takes its signals one by one, from the first on.
         let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
         let forked = sys::fork();
         if let Ok(Forked::Child) = forked {
-            guard::run(guard::Task {
-                id,
-                grace,
-                extra,
-                body,
-                descriptors,
+            others.clear();
+            // Each guard sees the end of its own socket only if no other holds it.
+            self.guards.clear();
+            drop(ours);
+            guard::run(&guard::Setting {
+                tasks: theirs,
+                done: &self.done_sender,
+                agent: &self.socket,
                 environment: &self.environment,
-                socket: &self.socket,
                 launcher: self.own,
             });
         }
         before.thread_set_mask()?;
         match forked? {
-            Forked::Parent { child } => Ok(child),
+            Forked::Parent { child } => {
+                self.guards.insert(child, Guard { launches: [None; 2], socket: Some(ours) });
+                Ok(child)
+            }
             Forked::Child => sys::exit_now(1),
+        }
+    }
+
+    /// Takes back the guards that are done.
+    fn take_done(&mut self) {
+        const PID_BYTES: usize = size_of::<i32>();
+        let mut bytes = [0; 64 * PID_BYTES];
+        let Ok(size) = self.done.read(&mut bytes) else { return };
+        for pid in bytes[..size].as_chunks().0 {
+            let pid = i32::from_ne_bytes(*pid);
+            let Some(guard) = self.guards.get_mut(&pid) else { continue };
+            // Not given another since: it was busy until now.
+            if let Some(launch) = guard.launches[0] {
+                self.launches.remove(&launch);
+            }
+            if self.idle.len() >= IDLE_MAX {
+                guard.socket = None;
+            }
+            if guard.socket.is_some() {
+                self.idle.push(pid);
+            }
         }
     }
 
@@ -228,12 +309,18 @@ impl Server {
         let none_left = loop {
             match sys::reap(Child::Any) {
                 Ok(Some(ended)) => match self.guards.remove(&ended.pid) {
-                    Some(id) => {
-                        self.launches.remove(&id);
-                        if ended.status != ExitStatus::Code(0) {
-                            // What it guarded is ours now.
-                            orphans = true;
-                            self.reports.push(Report::Lost { id });
+                    Some(guard) => {
+                        self.idle.retain(|pid| *pid != ended.pid);
+                        let failed = ended.status != ExitStatus::Code(0);
+                        // What it guarded is ours now.
+                        orphans |= failed;
+                        for id in guard.launches.into_iter().flatten() {
+                            self.launches.remove(&id);
+                            // It may have been done, but whether its last report was sent is not
+                            // known; a second one does no harm.
+                            if failed {
+                                self.reports.push(Report::Lost { id });
+                            }
                         }
                     }
                     // Its children are ours now.
@@ -254,8 +341,9 @@ impl Server {
     fn end(&mut self) {
         if self.ending.is_none() {
             self.ending = Some(Instant::now() + ORPHAN_GRACE + GUARD_GRACE);
-            for pid in self.guards.keys() {
+            for (pid, guard) in &mut self.guards {
                 let _ = kill(Pid::from_raw(*pid), STOP_ORPHAN);
+                guard.socket = None;
             }
         }
     }

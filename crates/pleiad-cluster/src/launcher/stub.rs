@@ -1,6 +1,6 @@
 //! Systems on which nothing can hold a program's descendants together.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +18,15 @@ impl Launcher {
     ///
     /// Always [`io::ErrorKind::Unsupported`] on this system.
     pub fn start() -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// As [`start`](Self::start), from another executable.
+    ///
+    /// # Errors
+    ///
+    /// Always [`io::ErrorKind::Unsupported`] on this system.
+    pub fn start_from(_program: &OsStr) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -19,6 +19,8 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use pleiad_types::ExitStatus;
 
+use super::Usage;
+
 /// Which side of a fork this is.
 pub(super) enum Forked {
     Child,
@@ -130,6 +132,8 @@ pub(super) fn close_on_exec_one(descriptor: RawFd) {
 pub(super) struct Ended {
     pub(super) pid: i32,
     pub(super) status: ExitStatus,
+    /// By it and by the children that it has waited for.
+    pub(super) usage: Usage,
 }
 
 /// Which child to wait for.
@@ -168,8 +172,13 @@ fn wait(child: Child, flags: c_int) -> io::Result<Option<Ended>> {
     loop {
         // SAFETY: all zeros is a valid value of this plain C structure.
         let mut info: libc::siginfo_t = unsafe { zeroed() };
-        // SAFETY: info is a valid place to write to.
-        let result = unsafe { libc::waitid(kind, id, &raw mut info, libc::WEXITED | flags) };
+        // SAFETY: as above.
+        let mut usage: libc::rusage = unsafe { zeroed() };
+        let (info_to, usage_to) = (&raw mut info, &raw mut usage);
+        let flags = libc::WEXITED | flags;
+        // The C library's function leaves out the usage.
+        // SAFETY: both are valid places to write to.
+        let result = unsafe { libc::syscall(libc::SYS_waitid, kind, id, info_to, flags, usage_to) };
         if result == -1 {
             let error = io::Error::last_os_error();
             if error.kind() == io::ErrorKind::Interrupted {
@@ -182,8 +191,20 @@ fn wait(child: Child, flags: c_int) -> io::Result<Option<Ended>> {
         return Ok((pid != 0).then(|| {
             let exited = info.si_code == libc::CLD_EXITED;
             let status = if exited { ExitStatus::Code(status) } else { ExitStatus::Signal(status) };
-            Ended { pid, status }
+            Ended { pid, status, usage: usage_of(&usage) }
         }));
+    }
+}
+
+fn usage_of(usage: &libc::rusage) -> Usage {
+    let time = |time: libc::timeval| {
+        Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0))
+            + Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or(0))
+    };
+    Usage {
+        user: time(usage.ru_utime),
+        system: time(usage.ru_stime),
+        memory_max: u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024),
     }
 }
 

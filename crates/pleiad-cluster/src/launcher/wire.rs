@@ -435,3 +435,179 @@ impl<'a> Reader<'a> {
         if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::{CString, OsString};
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::ffi::OsStringExt as _;
+    use std::path::PathBuf;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_request_arrives_as_it_was_sent(launch in launches()) {
+            let bytes = encode_request(&launch).unwrap();
+            let request = Request::decode(&bytes).unwrap();
+
+            let c_string = |text: &OsStr| CString::new(text.as_bytes()).unwrap();
+            prop_assert_eq!(request.program, &*c_string(&launch.program));
+            let args: Vec<_> = launch.args.iter().map(|arg| c_string(arg)).collect();
+            prop_assert_eq!(request.args, args.iter().map(|arg| &**arg).collect::<Vec<_>>());
+            prop_assert_eq!(
+                request.arg0.map(CStr::to_owned),
+                launch.arg0.as_deref().map(c_string)
+            );
+            prop_assert_eq!(
+                request.workdir.map(CStr::to_owned),
+                launch.workdir.as_ref().map(|workdir| c_string(workdir.as_os_str()))
+            );
+            prop_assert_eq!(request.env_clear, launch.env_clear);
+            prop_assert_eq!(request.limits, launch.limits);
+            prop_assert_eq!(request.env.len(), launch.env.len());
+            for (change, (name, value)) in request.env.iter().zip(&launch.env) {
+                prop_assert_eq!(change.name(), name.as_bytes());
+                let pair = match change {
+                    EnvChange::Set(pair) => Some(pair.to_bytes()[name.len() + 1..].to_vec()),
+                    EnvChange::Unset(_) => None,
+                };
+                prop_assert_eq!(pair, value.clone().map(OsString::into_vec));
+            }
+        }
+
+        #[test]
+        fn a_request_cut_short_is_malformed(launch in launches(), cut in any::<prop::sample::Index>()) {
+            let bytes = encode_request(&launch).unwrap();
+            let cut = cut.index(bytes.len());
+            prop_assert_eq!(Request::decode(&bytes[..cut]), Err(Malformed));
+        }
+
+        #[test]
+        fn a_changed_request_never_panics(
+            launch in launches(),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        ) {
+            let mut bytes = encode_request(&launch).unwrap();
+            for (place, byte) in changes {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            let _ = Request::decode(&bytes);
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
+            let _ = Order::decode(&bytes);
+            let _ = Request::decode(&bytes);
+            let _ = Report::decode(&bytes);
+        }
+
+        #[test]
+        fn an_order_arrives_as_it_was_sent(
+            id: u64, millis: u64, extra: bool, kill: bool,
+            body in prop::collection::vec(any::<u8>(), 0..64), size in 0..=BODY_BYTES_MAX,
+        ) {
+            let grace = Duration::from_millis(millis);
+            let how = if kill { StopHow::Kill } else { StopHow::Polite };
+            for order in [
+                Order::Launch { id, grace, extra, body: Body::Inline(&body) },
+                Order::Launch { id, grace, extra, body: Body::File(size) },
+                Order::Stop { id, how },
+            ] {
+                let bytes = order.encode();
+                prop_assert_eq!(Order::decode(&bytes), Ok(order));
+            }
+        }
+
+        #[test]
+        fn a_report_arrives_as_it_was_sent(
+            id: u64, pid: u32, errno: i32, stage in prop::sample::select(&STAGES[..]),
+            number: i32, user: u32, system: u32, memory_max: u64,
+        ) {
+            let [user, system] = [user, system].map(|micros| Duration::from_micros(micros.into()));
+            let usage = Usage { user, system, memory_max };
+            for report in [
+                Report::Started { id, pid },
+                Report::NotStarted { id, stage, errno },
+                Report::Ended { id, status: ExitStatus::Code(number), usage },
+                Report::Ended { id, status: ExitStatus::Signal(number), usage },
+                Report::Lost { id },
+            ] {
+                let bytes = report.encode();
+                prop_assert_eq!(Report::decode(&bytes), Ok(report));
+                prop_assert_eq!(Report::decode(&bytes[..bytes.len() - 1]), Err(Malformed));
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_over_the_limit_is_malformed() {
+        let grace = Duration::ZERO;
+        let body = Body::File(BODY_BYTES_MAX + 1);
+        let order = Order::Launch { id: 1, grace, extra: false, body };
+        assert_eq!(Order::decode(&order.encode()), Err(Malformed));
+    }
+
+    #[test]
+    fn a_forged_count_reserves_nothing() {
+        let mut bytes = vec![0];
+        bytes.extend([2, 0, 0, 0, b'a', 0]);
+        bytes.extend(u32::MAX.to_le_bytes());
+        assert_eq!(Request::decode(&bytes), Err(Malformed));
+    }
+
+    #[test]
+    fn variables_without_a_proper_name_are_refused() {
+        for name in ["", "A=B", "A\0"] {
+            let mut launch = launch("true".into(), Vec::new());
+            launch.env.push((name.into(), Some("1".into())));
+            let error = encode_request(&launch).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        }
+    }
+
+    fn launches() -> impl Strategy<Value = Launch> {
+        let text =
+            || prop::collection::vec(1..=u8::MAX, 1..24).prop_map(OsString::from_vec).boxed();
+        let name = text().prop_filter("no equals sign", |name| !name.as_bytes().contains(&b'='));
+        let texts = (text(), prop::option::of(text()), prop::option::of(text()));
+        let args = prop::collection::vec(text(), 0..8);
+        let env = prop::collection::vec((name, prop::option::of(text())), 0..8);
+        let limits = any::<(Option<u64>, Option<u64>, Option<u64>)>();
+        (texts, args, env, any::<bool>(), limits).prop_map(
+            |((program, arg0, workdir), args, env, env_clear, limits)| {
+                let (memory, cpu_seconds, files) = limits;
+                Launch {
+                    arg0,
+                    env,
+                    env_clear,
+                    workdir: workdir.map(PathBuf::from),
+                    limits: ProcessLimits { memory, cpu_seconds, files },
+                    ..launch(program, args)
+                }
+            },
+        )
+    }
+
+    fn launch(program: OsString, args: Vec<OsString>) -> Launch {
+        let null = || OwnedFd::from(File::open("/dev/null").unwrap());
+        Launch {
+            program,
+            args,
+            arg0: None,
+            env: Vec::new(),
+            env_clear: false,
+            workdir: None,
+            limits: ProcessLimits::default(),
+            stdin: null(),
+            stdout: null(),
+            stderr: null(),
+            extra: None,
+            grace: Duration::ZERO,
+        }
+    }
+}
