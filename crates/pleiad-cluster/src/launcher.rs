@@ -4,10 +4,13 @@
 //!
 //! - The **agent** is the user's process. It may be large and full of threads, so it never forks:
 //!   it starts one launcher, and asks it over a socket.
-//! - The **launcher** is this same executable in another role. It forks a guard for each program,
-//!   and ends all of them when the agent's end of the socket closes, however the agent ended.
-//! - A **guard** starts one program, collects everything that descends from it, and ends all of it
-//!   when the program has ended, when told to, or when the launcher dies.
+//! - The **launcher** is this same executable in another role. It forks a guard for each program
+//!   that runs at once, and ends all of them when the agent's end of the socket closes, however the
+//!   agent ended.
+//! - A **guard** starts one program at a time, collects everything that descends from it, and ends
+//!   all of it when the program has ended, when told to, or when the launcher dies. Only then does
+//!   it take another, which saves a fork: 0.8 ms of processor time for each `true` instead of 1.1,
+//!   of which 0.7 are for `true` itself.
 //!
 //! Each storey notices the death of the one above (closed socket, death signal) and inherits the
 //! orphans of the one below (it is their subreaper), so one `kill -9` anywhere leaves nothing.

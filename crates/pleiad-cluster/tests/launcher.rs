@@ -276,7 +276,8 @@ mod linux {
         launch.limits.cpu_seconds = Some(1);
         let end = world.run(launch);
         assert_eq!(end.status, ExitStatus::Signal(libc::SIGXCPU));
-        assert!(end.usage.user + end.usage.system >= Duration::from_millis(900));
+        // The kernel counts ticks for the limit, and time for the usage.
+        assert!(end.usage.user + end.usage.system >= Duration::from_millis(500), "{:?}", end.usage);
     }
 
     fn open_files_are_limited() {
