@@ -10,7 +10,7 @@ use std::vec;
 
 use bytes::Bytes;
 use futures_core::Stream;
-use pleiad_types::limits::MAP_OUTSTANDING;
+use pleiad_types::limits::{BODY_BYTES_MAX, MAP_OUTSTANDING};
 use pleiad_types::{JobId, SetId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -177,7 +177,7 @@ impl<T: Send + 'static> IntoFuture for Map<T> {
 
 /// Where the jobs of a map come from.
 trait Feed {
-    /// Adds up to `max` jobs; false if there are no more.
+    /// Adds up to `max` jobs; false if there are no more, an error if the next one cannot be.
     fn feed(&mut self, max: usize, works: &mut Vec<Work>) -> Result<bool, SubmitError>;
     #[cfg(feature = "progress")]
     fn size_hint(&self) -> (usize, Option<usize>);
@@ -193,29 +193,27 @@ impl<I: Iterator<Item: Serialize>> Feed for Calls<I> {
     fn feed(&mut self, max: usize, works: &mut Vec<Work>) -> Result<bool, SubmitError> {
         let mut bytes = Vec::new();
         let mut ends = Vec::with_capacity(max.min(CHUNK_ITEMS));
-        let mut more = true;
-        let mut refused = None;
+        let mut more = Ok(true);
         while ends.len() < max && bytes.len() < CHUNK_BYTES {
             let Some(item) = self.items.next() else {
-                more = false;
+                more = Ok(false);
                 break;
             };
             let begin = bytes.len();
-            match postcard::to_extend(&(item,), bytes) {
-                Ok(extended) => bytes = extended,
-                Err(e) => {
-                    // What this chunk had before is lost with the buffer: the map ends here anyway.
-                    return Err(SubmitError::Unserialisable(e.to_string()));
-                }
-            }
-            if bytes.len() - begin > pleiad_types::limits::BODY_BYTES_MAX {
-                refused = Some(SubmitError::TooLarge(bytes.len() - begin));
+            let written = postcard::to_extend(&(item,), Appended(&mut bytes));
+            let written = written.map(drop).map_err(|e| e.to_string());
+            let length = bytes.len() - begin;
+            more = match written {
+                Ok(()) if length <= BODY_BYTES_MAX => Ok(true),
+                Ok(()) => Err(SubmitError::TooLarge(length)),
+                Err(why) => Err(SubmitError::Unserialisable(why)),
+            };
+            if more.is_err() {
+                // The map ends there; what comes before it runs.
+                bytes.truncate(begin);
                 break;
             }
             ends.push(bytes.len());
-        }
-        if let Some(error) = refused {
-            return Err(error);
         }
         let mut bytes = Bytes::from(bytes);
         let mut begin = 0;
@@ -224,12 +222,21 @@ impl<I: Iterator<Item: Serialize>> Feed for Calls<I> {
             begin = end;
             Work::Call { place: self.place, args }
         }));
-        Ok(more)
+        more
     }
 
     #[cfg(feature = "progress")]
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.items.size_hint()
+    }
+}
+
+/// Lets the serialiser write behind what is there, which stays if it fails.
+struct Appended<'a>(&'a mut Vec<u8>);
+
+impl Extend<u8> for Appended<'_> {
+    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
+        self.0.extend(bytes);
     }
 }
 
