@@ -61,3 +61,8 @@ pub type Error = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// A result for `main` and other functions that only pass errors on.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The program of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
