@@ -36,6 +36,24 @@ pub fn init() {
     CALLED.store(true, Ordering::Release);
 }
 
+/// Lets this process have as many files open at once as the system allows it, and gives that
+/// number. Each program that runs takes two or three of them.
+///
+/// Call it after a cluster was started: its programs then keep the limit that there was before,
+/// which some of them need to be small.
+///
+/// # Errors
+///
+/// If the system does not tell or change the limit.
+pub fn raise_open_files_limit() -> std::io::Result<u64> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
+}
+
 /// Whether this program can be started as a worker.
 pub(crate) fn was_called() -> bool {
     CALLED.load(Ordering::Acquire)

@@ -36,7 +36,7 @@ pub use context::{JobContext, MessageError, SendError};
 pub use error::{JobError, JobErrorKind, StartError, SubmitError};
 pub use events::{Event, EventKind, Events};
 pub use function::{CleanupFn, JobFn, Plain, SetupFn, TryJobFn, WithContext};
-pub use init::init;
+pub use init::{init, raise_open_files_limit};
 #[doc(hidden)]
 pub use launcher::testing as launcher_testing;
 pub use launcher::{ForegroundEnd, ProcessLimits, launch_foreground};

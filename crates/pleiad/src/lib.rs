@@ -49,7 +49,7 @@ mod jobs {
         JobState, LaneView, MachineId, MachineSpec, MachineView, Map, MessageError, Messages,
         Obstacle, ProcessLimits, Program, ProgramOutput, Resources, Results, SendError, SetMessage,
         SetMessages, SetupFn, Shortage, StartError, Status, Stream, Submit, SubmitError, TryJobFn,
-        Usage, Workers, init, launch_foreground, limits, signal_name,
+        Usage, Workers, init, launch_foreground, limits, raise_open_files_limit, signal_name,
     };
 }
 
