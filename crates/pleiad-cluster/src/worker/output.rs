@@ -20,6 +20,8 @@ pub(crate) struct Outbox {
     /// Held while writing, taken before `frames` is emptied, so that the order stays.
     stream: Mutex<UnixStream>,
     waiting: Condvar,
+    /// Whether the process ends when it cannot write, because it has no other purpose.
+    ends_process: bool,
 }
 
 #[derive(Debug, Default)]
@@ -29,9 +31,9 @@ struct Frames {
 }
 
 impl Outbox {
-    pub(crate) fn new(stream: UnixStream) -> Self {
+    pub(crate) fn new(stream: UnixStream, ends_process: bool) -> Self {
         let frames = Mutex::default();
-        Self { frames, stream: Mutex::new(stream), waiting: Condvar::new() }
+        Self { frames, stream: Mutex::new(stream), waiting: Condvar::new(), ends_process }
     }
 
     /// Sends a frame at once.
@@ -62,13 +64,20 @@ impl Outbox {
         self.add(|out| wire::encode_done(out, run, nanos, result));
     }
 
-    /// Writes all there is. An agent that is gone does not want it: its end of the socket tells
-    /// the reader, which ends the worker.
+    /// Writes all there is.
+    ///
+    /// If that fails, the agent is gone, or a job has closed the socket. The agent would wait for
+    /// ever for what has been lost, so that a process ends, which the agent sees.
     pub(super) fn flush(&self) {
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = std::mem::take(&mut self.frames().bytes);
         if !bytes.is_empty() {
-            let _ = stream.write_all(&bytes);
+            if let Err(e) = stream.write_all(&bytes)
+                && self.ends_process
+            {
+                let _ = writeln!(std::io::stderr(), "this worker cannot answer any more: {e}");
+                std::process::exit(1);
+            }
             // The buffer is used again, unless a large result has made it large.
             let mut frames = self.frames();
             if frames.bytes.capacity() == 0 && bytes.capacity() <= 4 * FLUSH_BYTES {

@@ -45,7 +45,7 @@ pub(crate) fn serve(stream: UnixStream, kind: Kind, machine: &str) {
     let worker = Arc::new(Worker {
         kind,
         machine: machine.into(),
-        outbox: Arc::new(Outbox::new(stream)),
+        outbox: Arc::new(Outbox::new(stream, kind != Kind::Threads)),
         data: OnceLock::new(),
     });
     let outbox = worker.outbox.clone();
