@@ -53,12 +53,13 @@ async fn main() -> pleiad::Result<()> {
     let mut results = cluster.try_map(count, files.clone()).as_completed();
 
     let mut total = BTreeMap::<String, usize>::new();
-    let mut failed = 0;
+    let (mut counted, mut failed) = (0, 0);
     while let Some(done) = results.next().await {
         let file = files[done.index as usize].display();
         match done.result {
             Ok(counts) => {
                 println!("{:>7} words  {file}", counts.values().sum::<usize>());
+                counted += 1;
                 for (word, n) in counts {
                     *total.entry(word).or_default() += n;
                 }
@@ -72,7 +73,6 @@ async fn main() -> pleiad::Result<()> {
     cluster.close().await;
 
     let words: usize = total.values().sum();
-    let counted = files.len() - failed;
     println!("{words} words in {counted} files, {failed} failed. The most frequent:");
     let mut ranking: Vec<_> = total.into_iter().collect();
     ranking.sort_by_key(|(_, n)| std::cmp::Reverse(*n));

@@ -52,8 +52,10 @@ async fn main() -> pleiad::Result<()> {
     // Reads a block only when it is asked for one.
     let blocks = std::iter::from_fn(move || {
         let mut block = Vec::new();
-        let read = file.by_ref().take(BLOCK_BYTES).read_to_end(&mut block);
-        read.expect("a file that could be opened can be read");
+        if let Err(error) = file.by_ref().take(BLOCK_BYTES).read_to_end(&mut block) {
+            println!("the rest of the file cannot be read: {error}");
+            return None;
+        }
         Some(block).filter(|block| !block.is_empty())
     });
 
