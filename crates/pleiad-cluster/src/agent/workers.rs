@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use nix::sys::socket::{Shutdown, shutdown};
 use pleiad_sched::{Class, End};
 use pleiad_types::limits::{OUTPUT_MEMORY_BYTES, STDERR_TAIL_BYTES};
 use pleiad_types::{ComputationId, LaneId, Time};
@@ -666,6 +667,10 @@ async fn read_frames(
             report(AgentEvent::Frames(id, frames));
         }
     };
+    if why.is_some() {
+        // Nothing else it says is of use: let it end, and its streams with it.
+        let _ = shutdown(reader.as_ref().as_raw_fd(), Shutdown::Both);
+    }
     if let Some(task) = stderr {
         // What it has said at its end belongs to the news of its end. A process that it has left
         // behind may hold the stream open, until the guard has ended that.
