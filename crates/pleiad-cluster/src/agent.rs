@@ -112,6 +112,10 @@ struct Opened {
     computation: Arc<Computation>,
     /// Why no worker of it can run: all its jobs fail with this.
     failed: Option<String>,
+    /// How often workers have died while they were set up, since one was.
+    setup_deaths: u32,
+    /// Of those that lived at such a death, only that one is counted: all may have had one cause.
+    counted_up_to: WorkerId,
 }
 
 enum Deadline {
@@ -154,7 +158,12 @@ impl Agent {
     pub(crate) fn open(&mut self, computation: Computation) -> ComputationId {
         self.latest_computation += 1;
         let id = ComputationId(self.latest_computation);
-        let opened = Opened { computation: Arc::new(computation), failed: None };
+        let opened = Opened {
+            computation: Arc::new(computation),
+            failed: None,
+            setup_deaths: 0,
+            counted_up_to: WorkerId(0),
+        };
         self.computations.insert(id, opened);
         id
     }

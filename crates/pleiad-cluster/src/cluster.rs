@@ -411,8 +411,8 @@ impl<D: 'static> ComputationBuilder<D> {
     /// Calls `setup` in each new worker before its first job. The data that it returns is there
     /// for every job of that worker, by [`JobContext::data`](crate::JobContext::data).
     ///
-    /// If it returns an `Err`, panics, ends its process or takes too long, all jobs of this
-    /// computation fail with that reason.
+    /// If it returns an `Err`, panics, takes too long, or ends its process three times, all jobs of
+    /// this computation fail with that reason.
     pub fn setup<F, Args, M>(self, setup: F, args: Args) -> ComputationBuilder<F::Data>
     where
         F: SetupFn<Args, M>,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use nix::sys::socket::{Shutdown, shutdown};
 use pleiad_sched::{Class, End};
-use pleiad_types::limits::{OUTPUT_MEMORY_BYTES, STDERR_TAIL_BYTES};
+use pleiad_types::limits::{DEATHS_MAX, OUTPUT_MEMORY_BYTES, STDERR_TAIL_BYTES};
 use pleiad_types::{ComputationId, LaneId, Time};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -403,6 +403,9 @@ impl Agent {
             FromWorker::Ready => {
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.ready = true;
+                    if let Some(opened) = self.computations.get_mut(&worker.key.computation) {
+                        opened.setup_deaths = 0;
+                    }
                 }
             }
             FromWorker::SetupFailed(why) => self.setup_failed(id, why),
@@ -499,9 +502,16 @@ impl Agent {
         self.idle.retain(|idle| *idle != id);
         let how = worker.exited.clone().unwrap_or_default();
         let stderr = worker.stderr_text();
-        if !worker.ready && worker.killed_for.is_none() && !worker.closing {
-            let why = format!("the worker ended before it was set up: {how}");
-            if let Some(opened) = self.computations.get_mut(&worker.key.computation) {
+        if !worker.ready
+            && worker.killed_for.is_none()
+            && !worker.closing
+            && let Some(opened) = self.computations.get_mut(&worker.key.computation)
+            && id > opened.counted_up_to
+        {
+            opened.counted_up_to = WorkerId(self.latest_worker);
+            opened.setup_deaths += 1;
+            if opened.setup_deaths >= DEATHS_MAX {
+                let why = format!("the worker ended before it was set up: {how}");
                 opened.failed =
                     Some(if stderr.is_empty() { why } else { format!("{why}\n{stderr}") });
             }
@@ -516,6 +526,7 @@ impl Agent {
                     (_, Some(_)) => End::Interrupted,
                     (_, None) => match self.why_impossible(worker.key.computation) {
                         Some(why) => End::Impossible(Report::Error(Box::new(why))),
+                        None if !worker.ready => End::NotStarted,
                         None => End::Died(Report::Error(Box::new(JobErrorKind::WorkerDied {
                             how: how.clone(),
                             stderr: stderr.clone(),
