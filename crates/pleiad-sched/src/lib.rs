@@ -7,6 +7,17 @@
 //! retries, priority, where they may run); a **lane** is a share of a machine, as large as the
 //! class asks for, in which jobs of one class run one after the other. Tiny jobs are given to a
 //! lane ahead of time, so that a core never waits for the way there and back.
+//!
+//! Who is next: higher priority first, then the job that was submitted first, over all classes.
+//! Two exceptions keep cores busy. A lane goes on with its class for
+//! [`LANE_WORK_MAX`](pleiad_types::limits::LANE_WORK_MAX) though an older job of the same priority
+//! waits in another class. And who does not fit is overtaken, whatever its priority, by those that
+//! do; after [`OVERTAKES_MAX`](pleiad_types::limits::OVERTAKES_MAX) starts since its class last
+//! started a job, the machine of the last of them is kept for it: there, nothing of the same or a
+//! lower priority starts before it.
+//!
+//! What a machine owes the scheduler: exactly one [`End`] for each [`Output::Run`], also after a
+//! recall or stop, until it is lost. Everything else that it says is counted and dropped.
 
 mod classes;
 mod dependencies;

@@ -19,13 +19,15 @@ pub struct Class {
     pub retries: u32,
     /// How long to wait before a retry.
     pub backoff: Backoff,
-    /// Never run such a job twice: what was lost while it ran is lost.
+    /// Never run such a job twice: what was lost while it ran is lost, and what failed has failed,
+    /// whatever [`retries`](Self::retries) says.
     pub once: bool,
     /// Higher goes first. Default 0.
     pub priority: i32,
     /// Where they may run.
     pub placement: Placement,
-    /// Jobs to give to a lane ahead of time, at most; 1 for programs, which are slow to start.
+    /// Jobs that a lane holds at most, the running one included; 0 counts as 1. Take 1 for programs,
+    /// which are slow to start.
     pub lane_jobs_max: usize,
     /// Lanes of this class at once, over all machines.
     pub lanes_max: Option<u32>,
@@ -207,7 +209,7 @@ pub enum Output<P> {
         job: JobId,
         /// The attempt that did not succeed.
         attempt: Attempt,
-        /// How that ended.
+        /// How that ended; [`Failure::Poison`] if its worker died.
         failure: Failure<P>,
         /// How long until it may start again.
         wait: Duration,

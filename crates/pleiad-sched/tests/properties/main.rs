@@ -8,7 +8,7 @@ use proptest::prelude::*;
 mod sim;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Goal: every accepted job is told to be final exactly once, attempts rise, `once` is once, no
     /// machine is over-committed, and the same calls give the same answers.

@@ -128,8 +128,10 @@ fn a_once_job_that_never_began_may_begin() {
     let (mut world, _) = World::with_cpus(1);
     let class = world.class(Class { once: true, ..plain() });
     let job = world.submit(class);
+    let (_, lane) = world.place(job);
     world.end(job, End::NotStarted);
     assert_eq!(world.starts(), [(job, Attempt(1)), (job, Attempt(1))]);
+    assert_ne!(world.place(job).1, lane, "one lane never gets the same attempt twice");
     world.succeed(job);
     assert_eq!(world.outcome(job), Outcome::Succeeded("ok"));
 }
