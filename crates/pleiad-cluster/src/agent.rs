@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pleiad_sched::{Class, End};
+use pleiad_types::limits::DEATHS_MAX;
 use pleiad_types::{Attempt, ComputationId, JobId, LaneId, Time};
 use tokio::sync::mpsc;
 
@@ -92,6 +93,10 @@ pub(crate) struct Agent {
     options: AgentOptions,
     launcher: Option<Launcher>,
     launched: HashMap<LaunchId, Launched>,
+    /// Those of them that are not known to run.
+    unstarted: HashSet<LaunchId>,
+    /// Launchers that have died since anything was started.
+    launchers_lost: u32,
     sender: mpsc::WeakUnboundedSender<Inbound>,
     computations: HashMap<ComputationId, Opened>,
     latest_computation: u32,
@@ -140,6 +145,8 @@ impl Agent {
             options,
             launcher,
             launched: HashMap::new(),
+            unstarted: HashSet::new(),
+            launchers_lost: 0,
             sender,
             computations: HashMap::new(),
             latest_computation: PROGRAMS.0,
@@ -295,7 +302,10 @@ impl Agent {
 
     pub(crate) fn handle_launcher(&mut self, now: Time, event: LauncherEvent) {
         match event {
-            LauncherEvent::Started { .. } => {}
+            LauncherEvent::Started { id, .. } => {
+                self.unstarted.remove(&id);
+                self.launchers_lost = 0;
+            }
             LauncherEvent::NotStarted { id, stage, error } => {
                 let why = programs::why_not_started(stage, &error);
                 let transient = !matches!(
@@ -314,15 +324,21 @@ impl Agent {
             LauncherEvent::Lost { id } => self.handle_launched_end(now, id, Finished::Lost),
             LauncherEvent::LauncherEnded => {
                 self.launcher = None;
+                self.launchers_lost += 1;
+                // What no launcher lives to start is given up in the end.
+                let excused = self.launchers_lost < DEATHS_MAX;
                 let all: Vec<_> = self.launched.keys().copied().collect();
                 for id in all {
-                    self.handle_launched_end(now, id, Finished::Lost);
+                    let never_ran = excused && self.unstarted.contains(&id);
+                    let how = if never_ran { Finished::NeverStarted } else { Finished::Lost };
+                    self.handle_launched_end(now, id, how);
                 }
             }
         }
     }
 
     fn handle_not_started(&mut self, id: LaunchId, why: String, transient: bool) {
+        self.unstarted.remove(&id);
         match self.launched.remove(&id) {
             Some(Launched::Worker(worker)) => self.worker_not_started(worker, &why),
             Some(Launched::Program(lane)) => self.program_not_started(lane, why, transient),
@@ -331,6 +347,7 @@ impl Agent {
     }
 
     fn handle_launched_end(&mut self, now: Time, id: LaunchId, how: Finished) {
+        self.unstarted.remove(&id);
         match self.launched.get(&id) {
             Some(Launched::Worker(worker)) => {
                 let worker = *worker;
@@ -374,6 +391,7 @@ impl Agent {
                 Deadline::Close => {
                     self.kill_all();
                     self.launched.clear();
+                    self.unstarted.clear();
                     self.workers.clear();
                 }
             }

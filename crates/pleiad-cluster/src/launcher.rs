@@ -166,7 +166,8 @@ pub enum LauncherEvent {
         /// What it and its descendants have used.
         usage: Usage,
     },
-    /// Its guard was killed. The program has been killed as well; how it ended is not known.
+    /// Its guard or the launcher was killed. The program was ended with it; how it would have ended
+    /// is not known.
     Lost {
         /// Which launch.
         id: LaunchId,

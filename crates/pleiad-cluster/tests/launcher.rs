@@ -507,8 +507,8 @@ mod linux {
     fn killing_the_launcher_leaves_nothing() {
         let mut scene = Scene::new();
         kill(scene.launcher, Signal::SIGKILL).unwrap();
-        assert_eq!(scene.line(), "ended launch-1");
-        assert_eq!(scene.line(), "ended launch-2");
+        assert_eq!(scene.line(), "lost launch-1");
+        assert_eq!(scene.line(), "lost launch-2");
         assert_eq!(scene.line(), "launcher ended");
         scene.nothing_is_left();
     }
@@ -540,8 +540,8 @@ mod linux {
     fn terminating_the_launcher_leaves_nothing() {
         let mut scene = Scene::new();
         kill(scene.launcher, Signal::SIGTERM).unwrap();
-        assert_eq!(scene.line(), "ended launch-1");
-        assert_eq!(scene.line(), "ended launch-2");
+        assert_eq!(scene.line(), "lost launch-1");
+        assert_eq!(scene.line(), "lost launch-2");
         assert_eq!(scene.line(), "launcher ended");
         scene.nothing_is_left();
     }
@@ -572,7 +572,7 @@ mod linux {
         kill(world.launcher_pid(), Signal::SIGKILL).unwrap();
         loop {
             match world.event() {
-                LauncherEvent::Ended { .. } => {}
+                LauncherEvent::Lost { .. } => {}
                 LauncherEvent::LauncherEnded => break,
                 other => panic!("{other:?}"),
             }

@@ -25,6 +25,8 @@ pub(super) enum Finished {
     },
     /// Nobody knows: its guard or the launcher was killed, and it with them.
     Lost,
+    /// The launcher was killed before it could start it.
+    NeverStarted,
 }
 
 /// A program that runs, and what has gathered of its end.
@@ -75,6 +77,7 @@ impl Agent {
         match self.launch_program(run, work, memory) {
             Ok(running) => {
                 self.launched.insert(running.launch, Launched::Program(lane));
+                self.unstarted.insert(running.launch);
                 if let Some(Lane { kind: LaneKind::Program(programs), .. }) =
                     self.lanes.get_mut(&lane)
                 {
@@ -272,6 +275,7 @@ impl Context<'_> {
     fn end(self, finished: Finished, captured: BothCaptured) -> End<Report> {
         let (status, usage) = match finished {
             Finished::Ended { status, usage } => (status, usage),
+            Finished::NeverStarted => return End::NotStarted,
             Finished::Lost if self.stop_asked => return End::Stopped(Report::Stopped(None)),
             Finished::Lost => {
                 return End::Died(Report::Error(Box::new(JobErrorKind::WorkerDied {

@@ -61,6 +61,8 @@ pub(super) struct Worker {
     launch: Option<LaunchId>,
     /// It has been set up, or needs no setup.
     ready: bool,
+    /// Its process never was.
+    never_started: bool,
     /// It has been told to end.
     closing: bool,
     /// It is to die, because of this job.
@@ -198,6 +200,7 @@ impl Agent {
             sender,
             launch: parts.launch,
             ready: computation.setup.is_none(),
+            never_started: false,
             closing: false,
             killed_for: None,
             stderr: parts.stderr,
@@ -216,6 +219,7 @@ impl Agent {
         }
         if let Some(launch) = worker.launch {
             self.launched.insert(launch, Launched::Worker(id));
+            self.unstarted.insert(launch);
         }
         self.workers.insert(id, worker);
         self.news.push_back(News::Event(EventKind::WorkerStarted { worker: id.0 }));
@@ -489,6 +493,10 @@ impl Agent {
         worker.exited = Some(match how {
             Finished::Ended { status, .. } => status.to_string(),
             Finished::Lost => "the process that watched it was killed".to_owned(),
+            Finished::NeverStarted => {
+                worker.never_started = true;
+                "the launcher was killed before it could start it".to_owned()
+            }
         });
         self.settle_worker(id);
     }
@@ -503,6 +511,7 @@ impl Agent {
         let how = worker.exited.clone().unwrap_or_default();
         let stderr = worker.stderr_text();
         if !worker.ready
+            && !worker.never_started
             && worker.killed_for.is_none()
             && !worker.closing
             && let Some(opened) = self.computations.get_mut(&worker.key.computation)
@@ -526,7 +535,7 @@ impl Agent {
                     (_, Some(_)) => End::Interrupted,
                     (_, None) => match self.why_impossible(worker.key.computation) {
                         Some(why) => End::Impossible(Report::Error(Box::new(why))),
-                        None if !worker.ready => End::NotStarted,
+                        None if !worker.ready || worker.never_started => End::NotStarted,
                         None => End::Died(Report::Error(Box::new(JobErrorKind::WorkerDied {
                             how: how.clone(),
                             stderr: stderr.clone(),

@@ -102,10 +102,11 @@ fn guard(mut task: Task<'_>, setting: &Setting<'_>) {
             // The program's streams end when it closes them, not when the guard does.
             task.descriptors.clear();
             reports.send(Report::Started { id, pid: program.as_raw().cast_unsigned() });
-            supervise(program, grace, &mut reports, &mut usage);
+            let orphaned = supervise(program, grace, &mut reports, &mut usage);
             let status = end_tree(program, &mut usage);
             reports.flush(true);
-            Report::Ended { id, status, usage }
+            // What was ended with the launcher says nothing of the program.
+            if orphaned { Report::Lost { id } } else { Report::Ended { id, status, usage } }
         }
         Err(NotStarted { stage, error }) => {
             task.descriptors.clear();
@@ -296,14 +297,16 @@ struct Stopping {
     kill_at: Option<Instant>,
 }
 
-/// Waits for the program's end, and stops it when told to. Leaves it to be reaped.
-fn supervise(program: Pid, grace: Duration, reports: &mut Reports<'_>, usage: &mut Usage) {
+/// Waits for the program's end, and stops it when told to. Leaves it to be reaped. True if it was
+/// stopped because the launcher or the agent has died.
+fn supervise(program: Pid, grace: Duration, reports: &mut Reports<'_>, usage: &mut Usage) -> bool {
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGCHLD, STOP_POLITE, STOP_KILL, STOP_ORPHAN] {
         signals.add(signal);
     }
     let mut stopping = Stopping { terminate_at: None, kill_at: None };
     let mut stopped = false;
+    let mut orphaned = false;
     loop {
         let retry = reports.flush(false);
         let deadline = [stopping.terminate_at, stopping.kill_at, retry].into_iter().flatten().min();
@@ -311,7 +314,7 @@ fn supervise(program: Pid, grace: Duration, reports: &mut Reports<'_>, usage: &m
         let signal = sys::wait_signal(&signals, timeout);
         let now = Instant::now();
         match signal {
-            Some(Signal::SIGCHLD) if has_ended(program, usage) => return,
+            Some(Signal::SIGCHLD) if has_ended(program, usage) => return orphaned,
             Some(STOP_POLITE) if !stopped => {
                 stopped = true;
                 signal_group(program, Signal::SIGINT);
@@ -320,6 +323,7 @@ fn supervise(program: Pid, grace: Duration, reports: &mut Reports<'_>, usage: &m
             }
             Some(STOP_ORPHAN) => {
                 stopped = true;
+                orphaned = true;
                 signal_group(program, Signal::SIGTERM);
                 let kill_at = now + grace.min(ORPHAN_GRACE);
                 let kill_at = stopping.kill_at.map_or(kill_at, |before| before.min(kill_at));
