@@ -377,6 +377,7 @@ impl Engine {
             return refuse(owner, SubmitError::Closed, SubmitError::Closed);
         }
         let class = self.scheduler.class(class);
+        let after: Vec<JobId> = after.iter().map(|record| record.job).collect();
         let accepted = self.scheduler.submit(now, class, &after);
         self.scheduler.release_class(class);
         match accepted {
@@ -404,7 +405,7 @@ impl Engine {
         }
     }
 
-    fn submit_set(&mut self, now: Time, set: SetId, works: Vec<Work>, first_index: u64) {
+    fn submit_set(&mut self, now: Time, set: SetId, works: Vec<Work>, first_index: usize) {
         let Some(class) = self.sets.class(set) else { return };
         for (index, work) in (first_index..).zip(works) {
             if self.closing.is_some() {

@@ -123,8 +123,8 @@ pub enum JobErrorKind {
     #[error("cancelled")]
     Cancelled,
     /// It was not accepted.
-    #[error("not accepted")]
-    NotAccepted(#[source] SubmitError),
+    #[error("not accepted: {0}")]
+    NotAccepted(SubmitError),
     /// The cluster was closed before the job ended.
     #[error("the cluster was closed before it ended")]
     Closed,

@@ -1,6 +1,6 @@
 //! One function for many items, or many programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
@@ -128,6 +128,7 @@ impl<T> Map<T> {
             feed: Some(self.feed),
             refused,
             next_index: 0,
+            not_sent: VecDeque::new(),
             outstanding: 0,
             window: self.outstanding,
             shared,
@@ -164,11 +165,10 @@ impl<T: Send + 'static> IntoFuture for Map<T> {
             let mut results = self.as_completed();
             let mut all: Vec<Option<T>> = Vec::new();
             while let Some(done) = results.next().await {
-                let index = usize::try_from(done.index).unwrap_or(usize::MAX);
-                if all.len() <= index {
-                    all.resize_with(index + 1, || None);
+                if all.len() <= done.index {
+                    all.resize_with(done.index + 1, || None);
                 }
-                all[index] = Some(done.result?);
+                all[done.index] = Some(done.result?);
             }
             Ok(all.into_iter().flatten().collect())
         })
@@ -177,10 +177,20 @@ impl<T: Send + 'static> IntoFuture for Map<T> {
 
 /// Where the jobs of a map come from.
 trait Feed {
-    /// Adds up to `max` jobs; false if there are no more, an error if the next one cannot be.
-    fn feed(&mut self, max: usize, works: &mut Vec<Work>) -> Result<bool, SubmitError>;
+    /// Adds up to `max` jobs, and says why it has stopped.
+    fn feed(&mut self, max: usize, works: &mut Vec<Work>) -> Fed;
     #[cfg(feature = "progress")]
     fn size_hint(&self) -> (usize, Option<usize>);
+}
+
+/// Why no more jobs were added.
+enum Fed {
+    /// There may be more.
+    Enough,
+    /// There are no more.
+    All,
+    /// The next item cannot be sent; there may be more behind it.
+    Refused(SubmitError),
 }
 
 struct Calls<I> {
@@ -190,30 +200,30 @@ struct Calls<I> {
 
 impl<I: Iterator<Item: Serialize>> Feed for Calls<I> {
     /// The arguments of a chunk share one piece of memory.
-    fn feed(&mut self, max: usize, works: &mut Vec<Work>) -> Result<bool, SubmitError> {
+    fn feed(&mut self, max: usize, works: &mut Vec<Work>) -> Fed {
         let mut bytes = Vec::new();
         let mut ends = Vec::with_capacity(max.min(CHUNK_ITEMS));
-        let mut more = Ok(true);
+        let mut fed = Fed::Enough;
         while ends.len() < max && bytes.len() < CHUNK_BYTES {
             let Some(item) = self.items.next() else {
-                more = Ok(false);
+                fed = Fed::All;
                 break;
             };
             let begin = bytes.len();
             let written = postcard::to_extend(&(item,), Appended(&mut bytes));
             let written = written.map(drop).map_err(|e| e.to_string());
             let length = bytes.len() - begin;
-            more = match written {
-                Ok(()) if length <= BODY_BYTES_MAX => Ok(true),
-                Ok(()) => Err(SubmitError::TooLarge(length)),
-                Err(why) => Err(SubmitError::Unserialisable(why)),
+            let refused = match written {
+                Ok(()) if length <= BODY_BYTES_MAX => {
+                    ends.push(bytes.len());
+                    continue;
+                }
+                Ok(()) => SubmitError::TooLarge(length),
+                Err(why) => SubmitError::Unserialisable(why),
             };
-            if more.is_err() {
-                // The map ends there; what comes before it runs.
-                bytes.truncate(begin);
-                break;
-            }
-            ends.push(bytes.len());
+            bytes.truncate(begin);
+            fed = Fed::Refused(refused);
+            break;
         }
         let mut bytes = Bytes::from(bytes);
         let mut begin = 0;
@@ -222,7 +232,7 @@ impl<I: Iterator<Item: Serialize>> Feed for Calls<I> {
             begin = end;
             Work::Call { place: self.place, args }
         }));
-        more
+        fed
     }
 
     #[cfg(feature = "progress")]
@@ -243,7 +253,7 @@ impl Extend<u8> for Appended<'_> {
 struct Programs<I>(I);
 
 impl<I: Iterator<Item = Program>> Feed for Programs<I> {
-    fn feed(&mut self, max: usize, works: &mut Vec<Work>) -> Result<bool, SubmitError> {
+    fn feed(&mut self, max: usize, works: &mut Vec<Work>) -> Fed {
         works.extend(self.0.by_ref().take(max).map(|mut program| {
             // Nobody could read the streams of one program among many.
             for sink in [&mut program.stdout, &mut program.stderr] {
@@ -253,7 +263,7 @@ impl<I: Iterator<Item = Program>> Feed for Programs<I> {
             }
             Work::Program(Box::new(ProgramWork { program, chunks: None }))
         }));
-        Ok(works.len() == max)
+        if works.len() == max { Fed::Enough } else { Fed::All }
     }
 
     #[cfg(feature = "progress")]
@@ -270,7 +280,9 @@ pub struct Results<T> {
     feed: Option<Box<dyn Feed + Send>>,
     /// Why nothing can be handed in.
     refused: Option<SubmitError>,
-    next_index: u64,
+    next_index: usize,
+    /// Items that could not be sent, and why.
+    not_sent: VecDeque<(usize, SubmitError)>,
     outstanding: usize,
     window: RangeInclusive<usize>,
     shared: Arc<SetShared>,
@@ -327,30 +339,39 @@ impl<T> Results<T> {
             return false;
         }
         let mut works = Vec::new();
-        match feed.feed(room.min(CHUNK_ITEMS), &mut works) {
-            Ok(true) => {}
-            Ok(false) => self.feed = None,
-            Err(e) => self.refused = Some(e),
-        }
-        if works.is_empty() {
-            return false;
-        }
+        let fed = feed.feed(room.min(CHUNK_ITEMS), &mut works);
         let count = works.len();
-        let first_index = self.next_index;
-        if !self.cluster.tell(Command::SubmitSet { set: self.set, works, first_index }) {
-            self.refused = Some(SubmitError::Closed);
-            return false;
+        if count > 0 {
+            let first_index = self.next_index;
+            if !self.cluster.tell(Command::SubmitSet { set: self.set, works, first_index }) {
+                self.refused = Some(SubmitError::Closed);
+                return false;
+            }
+            self.next_index += count;
+            self.outstanding += count;
         }
-        self.next_index += count as u64;
-        self.outstanding += count;
+        match fed {
+            Fed::Enough => {}
+            Fed::All => self.feed = None,
+            Fed::Refused(error) => {
+                self.not_sent.push_back((self.next_index, error));
+                self.next_index += 1;
+                self.outstanding += 1;
+            }
+        }
         self.feed.is_some() && self.outstanding < *self.window.end()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Completed<T>>> {
         loop {
-            if let Some(done) = self.ready.next() {
+            let completed = match self.ready.next() {
+                Some(done) => Some(Completed::new(done, self.decode)),
+                None => {
+                    self.not_sent.pop_front().map(|(i, error)| Completed::not_accepted(i, error))
+                }
+            };
+            if let Some(completed) = completed {
                 self.outstanding -= 1;
-                let completed = Completed::new(done, self.decode);
                 self.show(completed.result.is_ok());
                 return Poll::Ready(Some(completed));
             }
@@ -379,12 +400,7 @@ impl<T> Results<T> {
         self.feed = None;
         self.shared.messages.close();
         let error = self.refused.take()?;
-        let mut last =
-            Completed::closed(self.next_index, JobId(0), JobErrorKind::NotAccepted(error));
-        if let Err(error) = &mut last.result {
-            error.job = None;
-        }
-        Some(last)
+        Some(Completed::not_accepted(self.next_index, error))
     }
 
     fn show(&mut self, success: bool) {
@@ -434,7 +450,7 @@ impl<M> fmt::Debug for SetMessages<M> {
 #[non_exhaustive]
 pub struct SetMessage<M> {
     /// Which item its job has, from 0.
-    pub index: u64,
+    pub index: usize,
     /// Its job.
     pub job: JobId,
     /// What it says.
@@ -468,8 +484,8 @@ impl<M: DeserializeOwned> SetMessages<M> {
 /// Results that come early are kept until it is their turn: as many as are outstanding at most.
 pub struct InOrder<T> {
     results: Results<T>,
-    early: BTreeMap<u64, Completed<T>>,
-    next: u64,
+    early: BTreeMap<usize, Completed<T>>,
+    next: usize,
 }
 
 impl<T> fmt::Debug for InOrder<T> {

@@ -170,7 +170,7 @@ pub struct Submit<T> {
     work: Result<Work, SubmitError>,
     options: JobOptions,
     name: Option<String>,
-    after: Vec<JobId>,
+    after: Vec<Arc<Record>>,
     chunks: Option<mpsc::Receiver<Chunk>>,
     decode: Decode<T>,
 }
@@ -201,7 +201,13 @@ impl<T> Submit<T> {
 
     /// Starts it only when this job has succeeded; if that fails, it fails too.
     pub fn after<U>(mut self, job: &Job<U>) -> Self {
-        self.after.push(job.id);
+        self.after.push(job.record.clone());
+        self
+    }
+
+    /// Starts it only when all these jobs have succeeded; if one fails, it fails too.
+    pub fn after_all<'a, U: 'a>(mut self, jobs: impl IntoIterator<Item = &'a Job<U>>) -> Self {
+        self.after.extend(jobs.into_iter().map(|job| job.record.clone()));
         self
     }
 
@@ -219,7 +225,7 @@ impl<T> Submit<T> {
         let mut job = self.hand_in(Some(reply))?;
         match accepted.await {
             Ok(Ok(id)) => {
-                job.id = id;
+                job.record = Arc::new(Record { job: id, cluster: job.cluster.clone() });
                 Ok(job)
             }
             Ok(Err(e)) => Err(e),
@@ -242,7 +248,8 @@ impl<T> Submit<T> {
             return Err(SubmitError::Closed);
         }
         let Self { cluster, chunks, decode, .. } = self;
-        Ok(Job { id: JobId(0), cluster, shared, done: Some(done), chunks, decode })
+        let record = Arc::new(Record { job: JobId(0), cluster: cluster.clone() });
+        Ok(Job { record, cluster, shared, done: Some(done), chunks, decode })
     }
 }
 
@@ -291,7 +298,7 @@ impl Drop for CancelOnDrop {
 /// Await it for the result. Dropping it changes nothing for the job: it runs on, and its result
 /// goes nowhere.
 pub struct Job<T> {
-    id: JobId,
+    record: Arc<Record>,
     cluster: Cluster,
     shared: Arc<JobShared>,
     done: Option<oneshot::Receiver<Done>>,
@@ -301,14 +308,14 @@ pub struct Job<T> {
 
 impl<T> fmt::Debug for Job<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Job({})", self.id)
+        write!(f, "Job({})", self.id())
     }
 }
 
 impl<T> Job<T> {
     /// Its number.
     pub fn id(&self) -> JobId {
-        self.id
+        self.record.job
     }
 
     /// Asks for its end: if it waits it is final at once, if it runs it is told that it should
@@ -317,14 +324,14 @@ impl<T> Job<T> {
     /// Unless the answer is [`CancelResult::AlreadyFinal`], no result will be handed over, even if
     /// the job gives one.
     pub async fn cancel(&self) -> CancelResult {
-        let job = self.id;
+        let job = self.id();
         let answer = self.cluster.ask(|reply| Command::Cancel { job, reply }).await;
         answer.unwrap_or(CancelResult::NoSuchJob)
     }
 
     /// Cancels it, and ends it by force if it runs.
     pub fn kill(&self) {
-        self.cluster.tell(Command::Kill { job: self.id });
+        self.cluster.tell(Command::Kill { job: self.id() });
     }
 
     /// Sends it a message, which it gets by [`JobContext::recv`](crate::JobContext::recv).
@@ -340,7 +347,7 @@ impl<T> Job<T> {
         if body.len() > BODY_BYTES_MAX {
             return Err(SendError::TooLarge(body.len()));
         }
-        let job = self.id;
+        let job = self.id();
         let answer = self.cluster.ask(|reply| Command::Send { job, body, reply }).await;
         answer.unwrap_or(Err(SendError::Closed))
     }
@@ -363,7 +370,7 @@ impl<T> Job<T> {
 
     /// Why it does not run, or what it does.
     pub async fn explain(&self) -> Explanation {
-        self.cluster.explain(self.id).await
+        self.cluster.explain(self.id()).await
     }
 
     /// Waits for its end.
@@ -383,16 +390,13 @@ impl<T> Job<T> {
     pub async fn completed(&mut self) -> Completed<T> {
         let Some(receiver) = &mut self.done else {
             let kind = JobErrorKind::Unreadable("the result was taken before".to_owned());
-            return Completed::closed(0, self.id, kind);
+            return Completed::closed(0, self.id(), kind);
         };
         let done = receiver.await;
         self.done = None;
         match done {
-            Ok(done) => {
-                self.id = done.job;
-                Completed::new(done, self.decode)
-            }
-            Err(_) => Completed::closed(0, self.id, JobErrorKind::Closed),
+            Ok(done) => Completed::new(done, self.decode),
+            Err(_) => Completed::closed(0, self.id(), JobErrorKind::Closed),
         }
     }
 }
@@ -406,10 +410,18 @@ impl<T: Send + 'static> IntoFuture for Job<T> {
     }
 }
 
-impl<T> Drop for Job<T> {
+/// The books keep what they know of a job as long as somebody may ask for it.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// 0 if it is not known.
+    pub(crate) job: JobId,
+    cluster: Cluster,
+}
+
+impl Drop for Record {
     fn drop(&mut self) {
-        if self.id != JobId(0) {
-            self.cluster.tell(Command::Release { job: self.id });
+        if self.job != JobId(0) {
+            self.cluster.tell(Command::Release { job: self.job });
         }
     }
 }
@@ -461,7 +473,7 @@ pub(crate) fn decode_message<M: DeserializeOwned, E>(
 #[non_exhaustive]
 pub struct Completed<T> {
     /// Which of the items of a map it was, from 0.
-    pub index: u64,
+    pub index: usize,
     /// Its number.
     pub job: JobId,
     /// The last attempt; none if it never ran.
@@ -498,7 +510,15 @@ impl<T> Completed<T> {
         Self { index, job, attempt, ran, stdout, stderr, result }
     }
 
-    pub(crate) fn closed(index: u64, job: JobId, kind: JobErrorKind) -> Self {
+    pub(crate) fn not_accepted(index: usize, error: SubmitError) -> Self {
+        let mut completed = Self::closed(index, JobId(0), JobErrorKind::NotAccepted(error));
+        if let Err(error) = &mut completed.result {
+            error.job = None;
+        }
+        completed
+    }
+
+    pub(crate) fn closed(index: usize, job: JobId, kind: JobErrorKind) -> Self {
         let result = Err(JobError::new(job, None, kind));
         let ran = Duration::ZERO;
         Self { index, job, attempt: None, ran, stdout: None, stderr: None, result }

@@ -13,6 +13,7 @@ use crate::cluster::Status;
 use crate::context::SendError;
 use crate::error::SubmitError;
 use crate::program::{Chunk, Program};
+use crate::submit::Record;
 
 /// What a job is to do.
 #[derive(Debug, Clone)]
@@ -52,7 +53,8 @@ pub(crate) struct ProgramWork {
 pub(crate) struct Submission {
     pub(crate) class: Class,
     pub(crate) work: Work,
-    pub(crate) after: Vec<JobId>,
+    /// Their records are kept until the job is accepted.
+    pub(crate) after: Vec<Arc<Record>>,
     pub(crate) owner: Owner,
 }
 
@@ -94,7 +96,7 @@ pub(crate) enum Command {
     SubmitSet {
         set: SetId,
         works: Vec<Work>,
-        first_index: u64,
+        first_index: usize,
     },
     /// Cancels the set's jobs; their ends are still told.
     CancelSet {

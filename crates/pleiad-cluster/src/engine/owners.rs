@@ -66,7 +66,7 @@ impl Report {
 /// How a job ended, for whoever waits for it.
 #[derive(Debug)]
 pub(crate) struct Done {
-    pub(crate) index: u64,
+    pub(crate) index: usize,
     pub(crate) job: JobId,
     pub(crate) attempt: Attempt,
     pub(crate) result: Result<Report, JobError>,
@@ -76,7 +76,7 @@ pub(crate) struct Done {
 #[derive(Debug)]
 pub(crate) enum Owner {
     One(Box<One>),
-    Set { set: SetId, index: u64 },
+    Set { set: SetId, index: usize },
 }
 
 impl Owner {
@@ -150,7 +150,7 @@ impl JobShared {
 /// A message from a job of a set.
 #[derive(Debug)]
 pub(crate) struct SetMessage {
-    pub(crate) index: u64,
+    pub(crate) index: usize,
     pub(crate) job: JobId,
     pub(crate) body: Bytes,
 }
