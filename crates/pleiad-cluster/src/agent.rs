@@ -19,7 +19,6 @@ use pleiad_types::limits::DEATHS_MAX;
 use pleiad_types::{Attempt, ComputationId, JobId, LaneId, Time};
 use tokio::sync::mpsc;
 
-use crate::context::SendError;
 use crate::engine::{Computation, Inbound, Report, Work};
 use crate::error::JobErrorKind;
 use crate::events::EventKind;
@@ -261,12 +260,8 @@ impl Agent {
         }
     }
 
-    /// Passes a message on to a job that runs or waits in a lane.
-    ///
-    /// # Errors
-    ///
-    /// If it does neither.
-    pub(crate) fn send(&mut self, job: JobId, body: Bytes) -> Result<(), SendError> {
+    /// Passes a message on to a job that runs or stands in a lane; gives it back if it does not.
+    pub(crate) fn send(&mut self, job: JobId, body: Bytes) -> Result<(), Bytes> {
         let found = self.lanes.values().find_map(|lane| match &lane.kind {
             LaneKind::Worker { at: Some((worker, slot)), .. } => {
                 let run = lane.queue.iter().find(|run| run.0 == job)?;
@@ -274,7 +269,7 @@ impl Agent {
             }
             _ => None,
         });
-        let (worker, slot, run) = found.ok_or(SendError::NotRunning)?;
+        let Some((worker, slot, run)) = found else { return Err(body) };
         self.pass_message(worker, slot, run, body);
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::engine::{
 use crate::error::{StartError, SubmitError};
 use crate::events::{Event, Events};
 use crate::function::{
-    CleanupEntry, CleanupFn, JobEntry, JobFn, SetupEntry, SetupFn, TryJobEntry, TryJobFn,
+    CleanupEntry, CleanupFn, JobEntry, JobFn, SetupEntry, TryJobEntry, TryJobFn, TrySetupEntry,
 };
 use crate::init;
 use crate::map::Map;
@@ -411,19 +411,34 @@ impl<D: 'static> ComputationBuilder<D> {
     /// Calls `setup` in each new worker before its first job. The data that it returns is there
     /// for every job of that worker, by [`JobContext::data`](crate::JobContext::data).
     ///
-    /// If it returns an `Err`, panics, takes too long, or ends its process three times, all jobs of
-    /// this computation fail with that reason.
-    pub fn setup<F, Args, M>(self, setup: F, args: Args) -> ComputationBuilder<F::Data>
+    /// If it panics, takes too long, or ends its process three times, all jobs of this computation
+    /// fail with that reason.
+    pub fn setup<F, Args, M>(self, setup: F, args: Args) -> ComputationBuilder<F::Output>
     where
-        F: SetupFn<Args, M>,
+        F: JobFn<Args, M, Output: Send + Sync>,
         Args: Serialize + DeserializeOwned + 'static,
         M: 'static,
     {
         let _ = setup;
+        self.set_up(SetupEntry::<F, Args, M>::place().distance(), &args)
+    }
+
+    /// As [`setup`](Self::setup), with a function that returns a `Result`: if it is an `Err`, all
+    /// jobs of this computation fail with that reason.
+    pub fn try_setup<F, Args, M>(self, setup: F, args: Args) -> ComputationBuilder<F::Success>
+    where
+        F: TryJobFn<Args, M, Success: Send + Sync + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+        M: 'static,
+    {
+        let _ = setup;
+        self.set_up(TrySetupEntry::<F, Args, M>::place().distance(), &args)
+    }
+
+    fn set_up<T, A: Serialize>(self, place: i64, args: &A) -> ComputationBuilder<T> {
         let prepared = self.prepared.and_then(|computation| {
-            let args = submit::encode(&args)?;
-            let place = SetupEntry::<F, Args, M>::place().distance();
-            Ok(Computation { setup: Some(Setup { place, args, cleanup: None }), ..computation })
+            let setup = Setup { place, args: submit::encode(args)?, cleanup: None };
+            Ok(Computation { setup: Some(setup), ..computation })
         });
         ComputationBuilder { cluster: self.cluster, prepared, data: PhantomData }
     }

@@ -171,9 +171,12 @@ pub enum SendError {
     /// It is over the limit. Nothing was sent: write it to a file and send the name.
     #[error("the message has {0} bytes, more than the limit of {BODY_BYTES_MAX}")]
     TooLarge(usize),
-    /// The job has not begun, or is final. Nothing was sent.
-    #[error("the job does not run")]
-    NotRunning,
+    /// The job is final. Nothing was sent.
+    #[error("the job is final")]
+    Final,
+    /// The job runs a program, which takes no messages.
+    #[error("a program takes no messages")]
+    Program,
     /// The cluster is closed.
     #[error("the cluster is closed")]
     Closed,

@@ -4,10 +4,13 @@
 mod command;
 mod owners;
 
+use std::collections::{HashMap, VecDeque};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use pleiad_sched::{CancelResult, Failure, MachineSpec, Outcome, Output, Scheduler, Table};
+use pleiad_types::limits::JOB_MESSAGES_MAX;
 use pleiad_types::{Attempt, JobId, MachineId, Time};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -16,6 +19,7 @@ pub(crate) use owners::{Done, JobShared, One, Owner, PrintedValue, Report, SetId
 
 use crate::agent::{Agent, AgentEvent, AgentOptions, News};
 use crate::cluster::Status;
+use crate::context::SendError;
 use crate::error::{JobError, JobErrorKind, StartError, SubmitError};
 use crate::events::{Event, EventKind};
 use owners::Sets;
@@ -76,6 +80,8 @@ struct Engine {
     jobs: Table<Entry>,
     sets: Sets,
     events: broadcast::WeakSender<Event>,
+    /// Messages for jobs that have not begun.
+    early: HashMap<JobId, VecDeque<Bytes>>,
     idle_waiters: Vec<oneshot::Sender<()>>,
     closing: Option<Closing>,
 }
@@ -99,6 +105,7 @@ impl Engine {
             jobs: Table::new(),
             sets: Sets::default(),
             events,
+            early: HashMap::new(),
             idle_waiters: Vec::new(),
             closing: None,
         }
@@ -194,6 +201,9 @@ impl Engine {
                 let Some(class) = self.scheduler.class_of(class) else { return };
                 let now = Time::from_nanos(nanos(self.began.elapsed()));
                 self.agent.run(now, lane, (job, attempt), class, deaths > 0, &entry.work);
+                for body in self.early.remove(&job).unwrap_or_default() {
+                    let _ = self.agent.send(job, body);
+                }
                 self.announce(|| EventKind::Assigned { job, attempt });
             }
             Output::CloseLane { lane, .. } => self.agent.close_lane(lane),
@@ -225,6 +235,7 @@ impl Engine {
             Err(e) if matches!(e.kind, JobErrorKind::Cancelled) => EventKind::Cancelled { job },
             Err(e) => EventKind::Failed { job, why: e.kind.to_string() },
         });
+        self.early.remove(&job);
         let Some(Entry { owner, .. }) = self.jobs.remove(job.0) else { return };
         let attempt = attempt.unwrap_or(Attempt(0));
         match owner {
@@ -339,7 +350,7 @@ impl Engine {
             }
             Command::Release { job } => self.scheduler.release(job),
             Command::Send { job, body, reply } => {
-                let _ = reply.send(self.agent.send(job, body));
+                let _ = reply.send(self.send(job, body));
             }
             Command::Explain { job, reply } => {
                 let _ = reply.send(self.scheduler.explain(job));
@@ -403,6 +414,23 @@ impl Engine {
                 refuse(owner, error(), error())
             }
         }
+    }
+
+    /// Passes a message on to a job, or keeps it until that has begun.
+    fn send(&mut self, job: JobId, body: Bytes) -> Result<(), SendError> {
+        match self.jobs.get(job.0) {
+            None => return Err(SendError::Final),
+            Some(Entry { work: Work::Program(_), .. }) => return Err(SendError::Program),
+            Some(Entry { work: Work::Call { .. }, .. }) => {}
+        }
+        if let Err(body) = self.agent.send(job, body) {
+            let waiting = self.early.entry(job).or_default();
+            if waiting.len() == JOB_MESSAGES_MAX {
+                waiting.pop_front();
+            }
+            waiting.push_back(body);
+        }
+        Ok(())
     }
 
     fn submit_set(&mut self, now: Time, set: SetId, works: Vec<Work>, first_index: usize) {

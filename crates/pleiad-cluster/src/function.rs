@@ -3,6 +3,6 @@
 mod call;
 mod place;
 
-pub(crate) use call::{CleanupEntry, JobEntry, SetupEntry, TryJobEntry};
-pub use call::{CleanupFn, JobFn, Plain, SetupFn, TryJobFn, WithContext};
+pub(crate) use call::{CleanupEntry, JobEntry, SetupEntry, TryJobEntry, TrySetupEntry};
+pub use call::{CleanupFn, JobFn, Plain, TryJobFn, WithContext};
 pub(crate) use place::{Call, CleanupCall, JobCall, Place, SetupCall};

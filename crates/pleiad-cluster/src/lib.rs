@@ -35,7 +35,7 @@ pub use cluster::{Cluster, ClusterBuilder, ComputationBuilder, Status, Workers};
 pub use context::{JobContext, MessageError, SendError};
 pub use error::{JobError, JobErrorKind, StartError, SubmitError};
 pub use events::{Event, EventKind, Events};
-pub use function::{CleanupFn, JobFn, Plain, SetupFn, TryJobFn, WithContext};
+pub use function::{CleanupFn, JobFn, Plain, TryJobFn, WithContext};
 pub use init::{init, raise_open_files_limit};
 #[doc(hidden)]
 pub use launcher::testing as launcher_testing;

@@ -336,11 +336,12 @@ impl<T> Job<T> {
 
     /// Sends it a message, which it gets by [`JobContext::recv`](crate::JobContext::recv).
     ///
-    /// Messages arrive in order. More than 1,024 that the job has not taken push out the oldest.
+    /// Messages arrive in order, also those sent before it has begun. More than 1,024 that it has
+    /// not taken push out the oldest. What one attempt has taken is not given to the next.
     ///
     /// # Errors
     ///
-    /// If the message cannot be sent, or the job has not begun or is final.
+    /// If the message cannot be sent, or the job is final. Programs take no messages.
     pub async fn send<M: Serialize>(&self, message: &M) -> Result<(), SendError> {
         let body = message::encode(message);
         let body = body.map_err(|e| SendError::Unserialisable(e.to_string()))?;

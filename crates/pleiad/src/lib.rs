@@ -48,8 +48,8 @@ mod jobs {
         Explanation, ForegroundEnd, InOrder, Job, JobContext, JobError, JobErrorKind, JobFn, JobId,
         JobState, LaneView, MachineId, MachineSpec, MachineView, Map, MessageError, Messages,
         Obstacle, ProcessLimits, Program, ProgramOutput, Resources, Results, SendError, SetMessage,
-        SetMessages, SetupFn, Shortage, StartError, Status, Stream, Submit, SubmitError, TryJobFn,
-        Usage, Workers, init, launch_foreground, limits, raise_open_files_limit, signal_name,
+        SetMessages, Shortage, StartError, Status, Stream, Submit, SubmitError, TryJobFn, Usage,
+        Workers, init, launch_foreground, limits, raise_open_files_limit, signal_name,
     };
 }
 

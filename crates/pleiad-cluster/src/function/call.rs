@@ -2,7 +2,6 @@
 
 #![expect(unsafe_code, reason = "makes values of functions, which have no bytes")]
 
-use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -98,24 +97,6 @@ where
     type Error = E;
 }
 
-/// A function that makes the data which the jobs of one worker share.
-pub trait SetupFn<Args, M>: JobFn<Args, M, Output = Result<Self::Data, Self::Error>> {
-    /// What the jobs see by [`JobContext::data`].
-    type Data: Send + Sync + 'static;
-    /// Why it failed.
-    type Error: std::fmt::Display;
-}
-
-impl<F, Args, M, T, E> SetupFn<Args, M> for F
-where
-    F: JobFn<Args, M, Output = Result<T, E>>,
-    T: Send + Sync + 'static,
-    E: std::fmt::Display,
-{
-    type Data = T;
-    type Error = E;
-}
-
 /// A function that is called with the data of a worker when the worker ends in good order.
 pub trait CleanupFn<T>: Fn(&T) + Copy + Send + Sync + 'static {}
 
@@ -193,21 +174,45 @@ pub(crate) struct SetupEntry<F, Args, M>(PhantomData<(F, Args, M)>);
 
 impl<F, Args, M> SetupEntry<F, Args, M>
 where
-    F: SetupFn<Args, M>,
+    F: JobFn<Args, M, Output: Send + Sync + 'static>,
     Args: DeserializeOwned + 'static,
     M: 'static,
 {
-    const ENTRY: &'static Entry<SetupCall> = &Entry::new::<F>(|args| {
-        let args = decode(args).map_err(|e| format!("the arguments do not deserialise: {e}"))?;
-        match function::<F>().call(&JobContext::outside(), args) {
-            Ok(data) => Ok(Arc::new(data) as Arc<dyn Any + Send + Sync>),
-            Err(e) => Err(format!("{e:#}")),
-        }
-    });
+    const ENTRY: &'static Entry<SetupCall> =
+        &Entry::new::<F>(|args| Ok(Arc::new(set_up::<F, Args, M>(args)?)));
 
     pub(crate) fn place() -> Place<SetupCall> {
         Place::of(Self::ENTRY)
     }
+}
+
+/// The entry of a setup function that may fail.
+pub(crate) struct TrySetupEntry<F, Args, M>(PhantomData<(F, Args, M)>);
+
+impl<F, Args, M> TrySetupEntry<F, Args, M>
+where
+    F: TryJobFn<Args, M, Success: Send + Sync + 'static>,
+    Args: DeserializeOwned + 'static,
+    M: 'static,
+{
+    const ENTRY: &'static Entry<SetupCall> =
+        &Entry::new::<F>(|args| match set_up::<F, Args, M>(args)? {
+            Ok(data) => Ok(Arc::new(data)),
+            Err(e) => Err(format!("{e:#}")),
+        });
+
+    pub(crate) fn place() -> Place<SetupCall> {
+        Place::of(Self::ENTRY)
+    }
+}
+
+fn set_up<F, Args, M>(args: &[u8]) -> Result<F::Output, String>
+where
+    F: JobFn<Args, M>,
+    Args: DeserializeOwned,
+{
+    let args = decode(args).map_err(|e| format!("the arguments do not deserialise: {e}"))?;
+    Ok(function::<F>().call(&JobContext::outside(), args))
 }
 
 /// The entry of a cleanup function.
