@@ -124,20 +124,39 @@ pub(crate) fn folder() -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
-/// The processes that have the marker in their arguments.
+/// The processes that have the marker in their arguments or in their environment.
 pub(crate) fn processes_with(marker: &str) -> Vec<i32> {
     let own = i32::try_from(std::process::id()).unwrap();
-    let all = fs::read_dir("/proc").unwrap();
-    all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid| *pid != own)
-        .filter(|pid| {
-            let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            arguments.windows(marker.len()).any(|window| window == marker.as_bytes())
-        })
-        .collect()
+    processes().filter(|pid| *pid != own && has(*pid, marker)).collect()
 }
 
-/// Waits until no process has the marker in its arguments.
+/// The workers of the cluster with this name.
+pub(crate) fn workers_of(marker: &str) -> Vec<i32> {
+    let is_worker = |pid: &i32| {
+        let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        contains(&arguments, "pleiad-worker") && contains(&arguments, marker)
+    };
+    processes().filter(is_worker).collect()
+}
+
+fn processes() -> impl Iterator<Item = i32> {
+    let all = fs::read_dir("/proc").unwrap();
+    all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+fn has(pid: i32, marker: &str) -> bool {
+    ["cmdline", "environ"].iter().any(|file| {
+        // Both are empty when the process is dead but not reaped.
+        let words = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        contains(&words, marker)
+    })
+}
+
+fn contains(bytes: &[u8], word: &str) -> bool {
+    bytes.windows(word.len()).any(|window| window == word.as_bytes())
+}
+
+/// Waits until no process has the marker in its arguments or environment.
 pub(crate) async fn nothing_left(marker: &str) {
     let what = format!("no process with {marker} is left");
     within(GONE, &what, || processes_with(marker).is_empty()).await;
