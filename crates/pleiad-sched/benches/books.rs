@@ -2,8 +2,6 @@
 //!
 //! `cargo bench -p pleiad-sched`. The numbers of the three rows should be about the same.
 
-#![expect(clippy::print_stdout, reason = "it prints a table")]
-
 use std::time::{Duration, Instant};
 
 use pleiad_sched::{Class, End, MachineSpec, Output, Scheduler};

@@ -19,6 +19,8 @@
 //! What a machine owes the scheduler: exactly one [`End`] for each [`Output::Run`], also after a
 //! recall or stop, until it is lost. Everything else that it says is counted and dropped.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod classes;
 mod dependencies;
 mod explain;

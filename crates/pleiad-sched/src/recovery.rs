@@ -59,6 +59,10 @@ impl<P> Scheduler<P> {
             self.finish(job_id, Outcome::Cancelled);
             return false;
         }
+        if stop == Some(StopCause::Early) && !matches!(end, End::Succeeded(_)) {
+            self.finish(job_id, Outcome::Cancelled);
+            return false;
+        }
         let once = self.classes.get(job.class).class.once;
         let limit = stop == Some(StopCause::Limit);
         match end {

@@ -158,6 +158,25 @@ impl<P> Scheduler<P> {
         result
     }
 
+    /// Asks a job for what it has so far. If it runs it is told to stop, and the result that it
+    /// still gives is taken; any other end, and any job that does not run, is
+    /// [`Outcome::Cancelled`].
+    pub fn finish_early(&mut self, now: Time, job_id: JobId) -> CancelResult {
+        let Some(job) = self.jobs.get(job_id.0).filter(|job| !job.released) else {
+            return CancelResult::NoSuchJob;
+        };
+        match job.state {
+            State::Running(place) => {
+                self.stop(place, StopCause::Early);
+                self.settle(now);
+                CancelResult::Stopping
+            }
+            // Its limit gives it the same chance.
+            State::Stopping(..) => CancelResult::Stopping,
+            _ => self.cancel(now, job_id),
+        }
+    }
+
     /// Nobody will ask for this job again or wait for it: its record goes once it is final.
     ///
     /// It runs all the same, and jobs that wait for it already still do.

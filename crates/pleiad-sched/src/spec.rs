@@ -147,8 +147,10 @@ pub enum Failure<P> {
 /// Why an attempt is to be ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StopCause {
-    /// Somebody cancelled the job.
+    /// Somebody cancelled the job: whatever it gives is dropped.
     Cancelled,
+    /// Somebody wants what it has so far: a result that it still gives is taken.
+    Early,
     /// It has run as long as it may.
     Limit,
 }
@@ -298,6 +300,24 @@ pub enum JobState {
     Cancelled,
 }
 
+/// In a person's words.
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blocked { on: 1 } => f.write_str("it waits for another job"),
+            Self::Blocked { on } => write!(f, "it waits for {on} other jobs"),
+            Self::BackingOff { .. } => f.write_str("it has failed and waits to be tried again"),
+            Self::Waiting => f.write_str("it waits"),
+            Self::Queued { machine, .. } => write!(f, "it is next in a lane of {machine}"),
+            Self::Running { machine, .. } => write!(f, "it runs on {machine}"),
+            Self::Stopping { machine, .. } => write!(f, "it has been told to stop on {machine}"),
+            Self::Succeeded => f.write_str("it has succeeded"),
+            Self::Failed => f.write_str("it has failed"),
+            Self::Cancelled => f.write_str("it was cancelled"),
+        }
+    }
+}
+
 impl JobState {
     /// Whether nothing will change any more.
     pub fn is_final(self) -> bool {
@@ -392,6 +412,31 @@ pub enum Explanation {
     /// Per machine, in order, the first reason why it does not start there. An empty list: there
     /// is no machine.
     Machines(Vec<(MachineId, Obstacle)>),
+}
+
+/// In a person's words, on one line.
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchJob => f.write_str("there is no such job any more"),
+            Self::State(state) => state.fmt(f),
+            Self::WaitsForJobs(jobs) => {
+                f.write_str("it waits for ")?;
+                for (i, job) in jobs.iter().enumerate() {
+                    write!(f, "{}{job}", if i == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+            Self::LanesMax(max) => write!(f, "{max} of its kind run, and no more may at once"),
+            Self::Machines(machines) if machines.is_empty() => f.write_str("there is no machine"),
+            Self::Machines(machines) => {
+                for (i, (machine, obstacle)) in machines.iter().enumerate() {
+                    write!(f, "{}{machine}: {obstacle}", if i == 0 { "" } else { "; " })?;
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 /// Why a job does not start on a machine.

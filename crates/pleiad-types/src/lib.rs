@@ -2,6 +2,8 @@
 //!
 //! Nothing in here does anything: no I/O, no clock, no thread, no dependency.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod exit;
 mod id;
 pub mod limits;

@@ -31,6 +31,7 @@ enum Step {
         after: Vec<usize>,
     },
     Cancel(usize),
+    FinishEarly(usize),
     Release(usize),
     Join {
         cpus: u32,
@@ -71,6 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (which.clone(), 1..30_usize).prop_map(|(class, count)| Step::Submit { class, count, after: vec![] }),
         4 => (which.clone(), 1..4_usize, after).prop_map(|(class, count, after)| Step::Submit { class, count, after }),
         3 => which.clone().prop_map(Step::Cancel),
+        1 => which.clone().prop_map(Step::FinishEarly),
         2 => which.clone().prop_map(Step::Release),
         2 => (0..5_u32, any::<bool>()).prop_map(|(cpus, tagged)| Step::Join { cpus, tagged }),
         1 => which.clone().prop_map(Step::Lose),

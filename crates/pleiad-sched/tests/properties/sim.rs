@@ -84,6 +84,9 @@ impl Sim {
             Step::Cancel(job) => {
                 self.sched.cancel(self.now, self.nth_job(job));
             }
+            Step::FinishEarly(job) => {
+                self.sched.finish_early(self.now, self.nth_job(job));
+            }
             Step::Release(job) => {
                 // Not those that may wait for ever: they could not be cancelled at the end.
                 let job = self.nth_job(job);

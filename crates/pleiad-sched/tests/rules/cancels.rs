@@ -56,6 +56,33 @@ fn a_running_job_is_stopped_and_no_result_of_it_counts() {
 }
 
 #[test]
+fn a_job_asked_to_finish_early_may_still_give_its_result() {
+    let (mut world, _) = World::with_cpus(1);
+    let class = world.class(Class { retries: 5, ..plain() });
+    let job = world.submit(class);
+    assert_eq!(world.finish_early(job), CancelResult::Stopping);
+    assert_eq!(world.stops(), [(job, StopCause::Early)]);
+    world.succeed(job);
+    assert_eq!(world.outcome(job), Outcome::Succeeded("ok"));
+    world.assert_idle();
+}
+
+#[test]
+fn a_job_asked_to_finish_early_is_cancelled_if_it_gives_nothing() {
+    for end in [End::Failed("no"), End::Died("x"), End::Stopped("x"), End::Interrupted] {
+        let (mut world, _) = World::with_cpus(1);
+        let class = world.class(Class { retries: 5, ..plain() });
+        let jobs = world.submit_many(class, 2);
+        assert_eq!(world.finish_early(jobs[1]), CancelResult::Cancelled, "it does not run");
+        assert_eq!(world.finish_early(jobs[0]), CancelResult::Stopping);
+        world.end(jobs[0], end);
+        assert_eq!(world.outcome(jobs[0]), Outcome::Cancelled);
+        assert_eq!(world.finish_early(jobs[0]), CancelResult::AlreadyFinal);
+        world.assert_idle();
+    }
+}
+
+#[test]
 fn a_job_stopped_for_its_limit_can_still_be_cancelled() {
     let (mut world, _) = World::with_cpus(1);
     let class = world.class(Class { limit: Some(TINY), retries: 5, ..plain() });

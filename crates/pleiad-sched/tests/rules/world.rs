@@ -79,6 +79,12 @@ impl World {
         result
     }
 
+    pub(crate) fn finish_early(&mut self, job: JobId) -> CancelResult {
+        let result = self.sched.finish_early(self.now, job);
+        self.pump();
+        result
+    }
+
     pub(crate) fn lose(&mut self, machine: MachineId) {
         self.lanes.retain(|(id, _), _| *id != machine);
         self.sched.machine_lost(self.now, machine);
