@@ -1,7 +1,5 @@
 //! Chores of this repository: `cargo xtask CHORE`.
 
-#![expect(clippy::print_stdout, reason = "its output is for the person who called it")]
-
 mod layers;
 
 use anyhow::{Result, bail};

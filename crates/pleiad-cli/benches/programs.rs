@@ -4,8 +4,6 @@
 //! installed is named and left out: `apt install parallel` and `pip install hyperqueue` bring two.
 //! The tools take turns, several times, and medians are printed.
 
-#![expect(clippy::print_stdout, reason = "a benchmark prints")]
-
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

@@ -65,7 +65,9 @@ impl JobContext {
     /// Whether the job should come to an end: it was cancelled or has run as long as it may.
     ///
     /// A job that returns within the grace (5 s unless the cluster says otherwise) keeps its
-    /// worker; later it is ended by force. Costs about a nanosecond.
+    /// worker; later it is ended by force. What it returns is its result if it was asked to
+    /// [finish early](crate::Job::finish_early) or has reached its limit; after a cancel it is
+    /// dropped. Costs about a nanosecond.
     pub fn should_stop(&self) -> bool {
         self.inbox.stopping()
     }

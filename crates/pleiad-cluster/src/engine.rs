@@ -5,6 +5,7 @@ mod command;
 mod owners;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -82,6 +83,10 @@ struct Engine {
     events: broadcast::WeakSender<Event>,
     /// Messages for jobs that have not begun.
     early: HashMap<JobId, VecDeque<Bytes>>,
+    /// Why jobs did not succeed for which others may wait.
+    causes: HashMap<JobId, Arc<str>>,
+    /// Those of the causes that are not needed any more when all outputs are done.
+    causes_to_forget: Vec<JobId>,
     idle_waiters: Vec<oneshot::Sender<()>>,
     closing: Option<Closing>,
 }
@@ -106,6 +111,8 @@ impl Engine {
             sets: Sets::default(),
             events,
             early: HashMap::new(),
+            causes: HashMap::new(),
+            causes_to_forget: Vec::new(),
             idle_waiters: Vec::new(),
             closing: None,
         }
@@ -153,6 +160,9 @@ impl Engine {
             }
             let Some(news) = self.agent.poll_news() else { break };
             self.handle_news(news);
+        }
+        for job in self.causes_to_forget.drain(..) {
+            self.causes.remove(&job);
         }
         self.agent.flush();
         self.sets.flush();
@@ -230,20 +240,44 @@ impl Engine {
             Outcome::Failed(failure) => Err(self.error(job, attempt, failure)),
             Outcome::Cancelled => Err(JobError::new(job, attempt, JobErrorKind::Cancelled)),
         };
+        let entry = self.jobs.remove(job.0);
+        if let Err(error) = &result
+            && let Some(Entry { owner: Owner::One(one), .. }) = &entry
+        {
+            self.note_cause(job, error, one.released);
+        }
         self.announce(|| match &result {
             Ok(_) => EventKind::Succeeded { job },
             Err(e) if matches!(e.kind, JobErrorKind::Cancelled) => EventKind::Cancelled { job },
             Err(e) => EventKind::Failed { job, why: e.kind.to_string() },
         });
         self.early.remove(&job);
-        let Some(Entry { owner, .. }) = self.jobs.remove(job.0) else { return };
+        let Some(Entry { owner, .. }) = entry else { return };
         let attempt = attempt.unwrap_or(Attempt(0));
         match owner {
             Owner::Set { set, index } => {
                 self.scheduler.release(job);
                 self.sets.done(set, Done { index, job, attempt, result });
             }
-            Owner::One(one) => one.finish(job, attempt, result),
+            Owner::One(one) => {
+                if one.released {
+                    self.scheduler.release(job);
+                }
+                one.finish(job, attempt, result);
+            }
+        }
+    }
+
+    /// Remembers why a job did not succeed, for those that wait for it: while somebody may hand in
+    /// another one, or, if nobody can, until all that waited have been told.
+    fn note_cause(&mut self, job: JobId, error: &JobError, released: bool) {
+        let cause = match &error.kind {
+            JobErrorKind::Dependency { cause, .. } => cause.clone(),
+            _ => Arc::from(error.to_string()),
+        };
+        self.causes.insert(job, cause);
+        if released {
+            self.causes_to_forget.push(job);
         }
     }
 
@@ -262,7 +296,10 @@ impl Engine {
                 }
             }
             Failure::LostOnce => JobErrorKind::LostOnce,
-            Failure::Dependency(on) => JobErrorKind::Dependency(on),
+            Failure::Dependency(on) => {
+                let cause = self.causes.get(&on).cloned();
+                JobErrorKind::Dependency { on, cause: cause.unwrap_or_else(|| Arc::from("")) }
+            }
         };
         let entry = self.jobs.get(job.0);
         let name = entry.and_then(|entry| entry.owner.name().or_else(|| entry.work.name()));
@@ -307,26 +344,23 @@ impl Engine {
             Command::SubmitSet { set, works, first_index } => {
                 self.submit_set(now, set, works, first_index);
             }
-            Command::CancelSet { set } => {
+            Command::CancelSet { set } => self.cancel_set(now, set),
+            Command::FinishSetEarly { set } => {
                 for job in self.sets.jobs(set) {
-                    if self.jobs.get(job.0).is_some() {
-                        self.scheduler.cancel(now, job);
-                    }
+                    self.scheduler.finish_early(now, job);
                 }
             }
             Command::CloseSet { set } => {
-                let jobs = self.sets.jobs(set);
-                for job in jobs {
-                    if self.jobs.get(job.0).is_some() {
-                        self.scheduler.cancel(now, job);
-                    }
-                }
+                self.cancel_set(now, set);
                 if let Some(class) = self.sets.close(set) {
                     self.scheduler.release_class(class);
                 }
             }
             Command::Cancel { job, reply } => {
                 let _ = reply.send(self.scheduler.cancel(now, job));
+            }
+            Command::FinishEarly { job, reply } => {
+                let _ = reply.send(self.scheduler.finish_early(now, job));
             }
             Command::CancelQuietly { job } => {
                 self.scheduler.cancel(now, job);
@@ -348,7 +382,14 @@ impl Engine {
                     self.agent.kill(job);
                 }
             }
-            Command::Release { job } => self.scheduler.release(job),
+            Command::Release { job } => match self.jobs.get_mut(job.0) {
+                // It may still be cancelled, with all others.
+                Some(entry) => entry.owner.release(),
+                None => {
+                    self.scheduler.release(job);
+                    self.causes.remove(&job);
+                }
+            },
             Command::Send { job, body, reply } => {
                 let _ = reply.send(self.send(job, body));
             }
@@ -401,7 +442,6 @@ impl Engine {
                 self.announce(|| EventKind::Accepted { job });
                 if !wanted {
                     self.scheduler.cancel(now, job);
-                    self.scheduler.release(job);
                 }
                 Ok(job)
             }
@@ -413,6 +453,14 @@ impl Engine {
                 let error = || SubmitError::Invalid(e.to_string());
                 refuse(owner, error(), error())
             }
+        }
+    }
+
+    /// Cancels the jobs of a set, the latest first, so that nothing starts in the room that others
+    /// leave. To those that are final it does nothing.
+    fn cancel_set(&mut self, now: Time, set: SetId) {
+        for job in self.sets.jobs(set) {
+            self.scheduler.cancel(now, job);
         }
     }
 

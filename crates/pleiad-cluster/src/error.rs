@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pleiad_types::limits::{BODY_BYTES_MAX, DEATHS_MAX};
@@ -117,8 +118,13 @@ pub enum JobErrorKind {
     #[error("its output could not be kept: {0}")]
     Output(String),
     /// A job that it was to wait for did not succeed.
-    #[error("{0}, which it waits for, did not succeed")]
-    Dependency(JobId),
+    #[error("{on}, which it waits for, did not succeed{}", because(on, cause))]
+    Dependency {
+        /// The job that it was to wait for.
+        on: JobId,
+        /// What went wrong at first, with the job that it went wrong in.
+        cause: Arc<str>,
+    },
     /// It was cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -184,6 +190,17 @@ impl From<SubmitError> for JobError {
 fn program_failure(output: &ProgramOutput) -> String {
     let stderr = output.stderr.tail(pleiad_types::limits::STDERR_TAIL_BYTES).unwrap_or_default();
     format!("{}{}", output.status, tail(&String::from_utf8_lossy(&stderr)))
+}
+
+fn because(on: &JobId, cause: &str) -> String {
+    match cause.strip_prefix(&on.to_string()) {
+        _ if cause.is_empty() => String::new(),
+        // It is the one just named.
+        Some(rest) if !rest.starts_with(|c: char| c.is_ascii_digit()) => {
+            format!(": {}", rest.trim_start_matches([':', ',', ' ']))
+        }
+        _ => format!(" because of {cause}"),
+    }
 }
 
 /// The last lines of a text, below what is said of it.

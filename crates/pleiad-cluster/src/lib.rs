@@ -12,6 +12,8 @@
 //! that started it. Nothing is written to disk, and when that program ends, so does everything it
 //! has started.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 #[cfg(not(unix))]
 compile_error!("pleiad runs jobs on Unix systems only, so far");
 

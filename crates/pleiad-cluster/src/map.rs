@@ -321,6 +321,13 @@ impl<T> Results<T> {
         self.cluster.tell(Command::CancelSet { set: self.set });
     }
 
+    /// Takes no more items and asks the jobs that run for what they have so far: a result that one
+    /// gives within the grace is its result. All others are cancelled; their ends still come.
+    pub fn finish_early(&mut self) {
+        self.feed = None;
+        self.cluster.tell(Command::FinishSetEarly { set: self.set });
+    }
+
     /// Jobs that have been handed in and whose results have not been taken.
     pub fn outstanding(&self) -> usize {
         self.outstanding

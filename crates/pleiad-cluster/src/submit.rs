@@ -241,7 +241,7 @@ impl<T> Submit<T> {
         let class = self.options.class(&self.cluster, matches!(work, Work::Program(_)))?;
         let shared = Arc::new(JobShared::new());
         let (sender, done) = oneshot::channel();
-        let owner = One { name: self.name, shared: shared.clone(), done: sender };
+        let owner = One { name: self.name, released: false, shared: shared.clone(), done: sender };
         let owner = Owner::One(Box::new(owner));
         let submission = Box::new(Submission { class, work, after: self.after, owner });
         if !self.cluster.tell(Command::Submit { submission, reply }) {
@@ -326,6 +326,14 @@ impl<T> Job<T> {
     pub async fn cancel(&self) -> CancelResult {
         let job = self.id();
         let answer = self.cluster.ask(|reply| Command::Cancel { job, reply }).await;
+        answer.unwrap_or(CancelResult::NoSuchJob)
+    }
+
+    /// Asks it for what it has so far: it is told that it should stop, and a result that it gives
+    /// within the grace is its result. If it does not run, or gives none, it is cancelled.
+    pub async fn finish_early(&self) -> CancelResult {
+        let job = self.id();
+        let answer = self.cluster.ask(|reply| Command::FinishEarly { job, reply }).await;
         answer.unwrap_or(CancelResult::NoSuchJob)
     }
 

@@ -6,8 +6,6 @@
 //! Machines are noisy: compare the figures of one run, take the median of several, never compare
 //! absolute times of different machines.
 
-#![expect(clippy::print_stdout, reason = "a benchmark prints")]
-
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::process::Command;

@@ -20,8 +20,6 @@
 //!     ...
 //! ```
 
-#![expect(clippy::print_stdout, reason = "an example speaks to its reader")]
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -55,7 +53,7 @@ async fn main() -> pleiad::Result<()> {
     let mut total = BTreeMap::<String, usize>::new();
     let (mut counted, mut failed) = (0, 0);
     while let Some(done) = results.next().await {
-        let file = files[done.index as usize].display();
+        let file = files[done.index].display();
         match done.result {
             Ok(counts) => {
                 println!("{:>7} words  {file}", counts.values().sum::<usize>());

@@ -20,8 +20,6 @@
 //! job time 0.0s in 0.0s: 4.11 times as fast as one after the other
 //! ```
 
-#![expect(clippy::print_stdout, reason = "an example speaks to its reader")]
-
 use std::f64::consts::PI;
 
 use pleiad::Cluster;

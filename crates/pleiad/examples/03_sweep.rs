@@ -28,8 +28,6 @@
 //!   ...
 //! ```
 
-#![expect(clippy::print_stdout, reason = "an example speaks to its reader")]
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 use std::{env, fs};
@@ -86,7 +84,7 @@ async fn main() -> pleiad::Result<()> {
             biased;
             Some(message) = messages.next() => {
                 let message = message?;
-                let (best, index) = (message.message, message.index as usize);
+                let (best, index) = (message.message, message.index);
                 let before = bests[index].replace(best);
                 if before.is_some_and(|before| before.collisions == best.collisions) {
                     continue;
@@ -101,8 +99,8 @@ async fn main() -> pleiad::Result<()> {
             }
             done = results.next() => {
                 let Some(done) = done else { break };
-                let perfect = bests[done.index as usize].is_some_and(|best| best.collisions == 0);
-                ends[done.index as usize] = match done.result {
+                let perfect = bests[done.index].is_some_and(|best| best.collisions == 0);
+                ends[done.index] = match done.result {
                     _ if perfect => "good enough",
                     Ok(_) => "its time was over",
                     Err(_) if done.attempt.is_some() => "told to stop",

@@ -21,8 +21,6 @@
 //!  ▃▅▅▆▅▄▄▁▁▁▂▆▆▆▇▆▆▆▅▄▄▄▄▃▃▅▅▅▅▅▅▅
 //! ```
 
-#![expect(clippy::print_stdout, reason = "an example speaks to its reader")]
-
 use std::env;
 use std::fs::File;
 use std::io::Read as _;
@@ -74,7 +72,7 @@ async fn main() -> pleiad::Result<()> {
         most = most.max(outstanding);
         left = outstanding - 1;
         count += 1;
-        drawing[done.index as usize] = SIGNS[done.result?.round() as usize];
+        drawing[done.index] = SIGNS[done.result?.round() as usize];
     }
     cluster.close().await;
 

@@ -21,8 +21,6 @@
 //! a worker ends; jobs it has done: 34
 //! ```
 
-#![expect(clippy::print_stdout, reason = "an example speaks to its reader")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, io};
@@ -67,7 +65,7 @@ async fn main() -> pleiad::Result<()> {
     let names: Vec<String> = parse(&fs::read_to_string(&file)?).into_keys().collect();
 
     let cluster = Cluster::local().await?;
-    let cluster = cluster.computation().setup(load, (file,)).cleanup(unload).open().await?;
+    let cluster = cluster.computation().try_setup(load, (file,)).cleanup(unload).open().await?;
 
     let weights = cluster.map(weigh, names.clone()).await?;
     let mut ranking: Vec<_> = weights.iter().zip(&names).collect();

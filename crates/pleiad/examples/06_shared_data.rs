@@ -20,9 +20,6 @@
 //! The price: a job that aborts takes the process with it, and all that was counted is gone. (Those
 //! beside it run again, but nothing can count again for those that were done.)
 
-#![expect(clippy::print_stdout, reason = "an example speaks to its reader")]
-
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,11 +32,6 @@ use pleiad::{Cluster, JobContext, Workers};
 struct Tally {
     lines: AtomicUsize,
     longest: Mutex<String>,
-}
-
-/// The setup: runs once for all threads.
-fn new_tally() -> Result<Tally, Infallible> {
-    Ok(Tally::default())
 }
 
 /// The job: adds the lines of a file; gives how many there are by now.
@@ -73,12 +65,12 @@ async fn main() -> pleiad::Result<()> {
         entries.iter().map(fs::DirEntry::path).filter(|path| path.is_file()).collect();
 
     let cluster = Cluster::local().await?;
-    let shared = cluster.computation().workers(Workers::SharedProcess).setup(new_tally, ());
+    let shared = cluster.computation().workers(Workers::SharedProcess).setup(Tally::default, ());
     let cluster = shared.open().await?;
 
     let mut results = cluster.try_map(add, files.clone()).as_completed();
     while let Some(done) = results.next().await {
-        let file = files[done.index as usize].display();
+        let file = files[done.index].display();
         println!("{:>6} lines after {file}", done.result?);
     }
 

@@ -17,8 +17,6 @@
 //!   job-13 (merge): job-9, which it waits for, did not succeed
 //! ```
 
-#![expect(clippy::print_stdout, reason = "an example speaks to its reader")]
-
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 

@@ -16,8 +16,6 @@
 //! ...
 //! ```
 
-#![expect(clippy::print_stdout, reason = "an example speaks to its reader")]
-
 use std::{env, fmt, fs, io};
 
 use pleiad::Cluster;

@@ -19,8 +19,6 @@
 //! succeeded at attempt 3
 //! ```
 
-#![expect(clippy::print_stdout, reason = "an example speaks to its reader")]
-
 use std::{env, fs};
 
 use pleiad::{Backoff, Cluster, Program};

@@ -18,8 +18,6 @@
 //! Index("Cargo.lock"): 2 questions answered
 //! ```
 
-#![expect(clippy::print_stdout, reason = "an example speaks to its reader")]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 use std::{env, fs};
@@ -78,7 +76,7 @@ fn answer_questions(job: &JobContext, text: &str) -> pleiad::Result<String> {
                 answered += 1;
             }
             Some(Question::NoMore) => break,
-            None => return Err("nobody has asked anything for too long".into()),
+            None => return Err(pleiad::Error::msg("nobody has asked anything for too long")),
         }
     }
     Ok(format!("{answered} questions answered"))

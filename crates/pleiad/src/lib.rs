@@ -40,6 +40,8 @@
 //! }
 //! ```
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 #[cfg(feature = "cluster")]
 mod jobs {
     pub use pleiad_cluster::{
@@ -56,11 +58,9 @@ mod jobs {
 #[cfg(feature = "cluster")]
 pub use jobs::*;
 
-/// Any error of a program that uses pleiad.
-pub type Error = Box<dyn std::error::Error + Send + Sync + 'static>;
+mod error;
 
-/// A result for `main` and other functions that only pass errors on.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub use error::{Error, Result};
 
 /// The program of the README compiles.
 #[cfg(doctest)]

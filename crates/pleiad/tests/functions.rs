@@ -908,7 +908,7 @@ async fn a_failure_fails_all_that_wait_for_it() {
     let third = cluster.submit(write_note, (log.clone(), 3)).after(&second).start().await.unwrap();
     let (first_id, second_id) = (first.id(), second.id());
     let on = |error: JobError| match error.kind {
-        JobErrorKind::Dependency(on) => on,
+        JobErrorKind::Dependency { on, .. } => on,
         _ => panic!("{error}"),
     };
     assert_eq!(on(third.await.unwrap_err()), second_id);
@@ -931,7 +931,7 @@ async fn a_job_may_wait_for_one_that_has_ended() {
     assert!(bad.completed().await.result.is_err());
     assert_eq!(cluster.submit(square, (4,)).after(&good).await.unwrap(), 16);
     let error = cluster.submit(square, (4,)).after(&bad).await.unwrap_err();
-    assert!(matches!(error.kind, JobErrorKind::Dependency(on) if on == bad.id()), "{error}");
+    assert!(matches!(error.kind, JobErrorKind::Dependency { on, .. } if on == bad.id()), "{error}");
 }
 
 /// How many of these jobs run at once when no more can start, and that the rest follows.

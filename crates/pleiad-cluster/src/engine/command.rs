@@ -102,11 +102,19 @@ pub(crate) enum Command {
     CancelSet {
         set: SetId,
     },
+    /// Asks the set's jobs for what they have.
+    FinishSetEarly {
+        set: SetId,
+    },
     /// Cancels what is left of the set and forgets it.
     CloseSet {
         set: SetId,
     },
     Cancel {
+        job: JobId,
+        reply: oneshot::Sender<CancelResult>,
+    },
+    FinishEarly {
         job: JobId,
         reply: oneshot::Sender<CancelResult>,
     },

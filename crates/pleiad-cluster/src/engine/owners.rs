@@ -80,6 +80,13 @@ pub(crate) enum Owner {
 }
 
 impl Owner {
+    /// Nobody will ask for the job any more.
+    pub(super) fn release(&mut self) {
+        if let Self::One(one) = self {
+            one.released = true;
+        }
+    }
+
     pub(super) fn name(&self) -> Option<String> {
         match self {
             Self::One(one) => one.name.clone(),
@@ -92,6 +99,8 @@ impl Owner {
 #[derive(Debug)]
 pub(crate) struct One {
     pub(crate) name: Option<String>,
+    /// Nobody will ask for it any more; its record goes when it is final.
+    pub(crate) released: bool,
     pub(crate) shared: Arc<JobShared>,
     pub(crate) done: oneshot::Sender<Done>,
 }
