@@ -372,7 +372,8 @@ impl<T> Job<T> {
     }
 
     /// Its output as it comes, if the program was to [stream](Program::stream_output) it. The
-    /// first call takes it.
+    /// first call takes it. To be called before the job is awaited: output that nobody has asked
+    /// for by then is dropped.
     pub fn output(&mut self) -> Option<mpsc::Receiver<Chunk>> {
         self.chunks.take()
     }
@@ -401,6 +402,8 @@ impl<T> Job<T> {
             let kind = JobErrorKind::Unreadable("the result was taken before".to_owned());
             return Completed::closed(0, self.id(), kind);
         };
+        // Who waits here does not read: the program must not wait for that.
+        self.chunks = None;
         let done = receiver.await;
         self.done = None;
         match done {

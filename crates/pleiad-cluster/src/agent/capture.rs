@@ -34,8 +34,16 @@ pub(super) struct CapturedStream {
     pub(super) chunks: Option<mpsc::Sender<Chunk>>,
     /// Keep only the end.
     pub(super) only_tail: bool,
-    /// Becomes true when whoever could write should have ended.
-    pub(super) over: watch::Receiver<bool>,
+    pub(super) over: watch::Receiver<Over>,
+}
+
+/// What is known of the end of those who write.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Over {
+    /// The program was ended on request: a reader that sleeps is not waited for.
+    pub(super) stopped: bool,
+    /// Whoever could write should have ended.
+    pub(super) late: bool,
 }
 
 /// Reads both streams to their ends and reports.
@@ -76,7 +84,7 @@ impl CapturedStream {
             let read = tokio::select! {
                 biased;
                 read = reader.read_buf(&mut kept) => read?,
-                _ = self.over.wait_for(|over| *over) => {
+                _ = self.over.wait_for(|over| over.late) => {
                     return Err(io::Error::other("a process outside the job holds it open"));
                 }
             };
@@ -86,8 +94,14 @@ impl CapturedStream {
             if let Some(chunks) = &self.chunks {
                 let bytes = Bytes::copy_from_slice(&kept[before..]);
                 let chunk = Chunk { attempt: self.attempt, stream: self.stream, bytes };
-                // Nobody reads: the program goes on all the same.
-                let _ = chunks.send(chunk).await;
+                let sent = tokio::select! {
+                    sent = chunks.send(chunk) => sent.is_ok(),
+                    _ = self.over.wait_for(|over| over.stopped) => false,
+                };
+                if !sent {
+                    // Nobody reads: the program goes on all the same.
+                    self.chunks = None;
+                }
             }
             if self.only_tail {
                 if kept.len() > READ_BYTES {

@@ -10,7 +10,7 @@ use pleiad_types::{ExitStatus, LaneId, Time};
 use std::collections::VecDeque;
 use tokio::sync::watch;
 
-use super::capture::{self, BothCaptured, CapturedStream};
+use super::capture::{self, BothCaptured, CapturedStream, Over};
 use super::{Agent, Deadline, Lane, LaneKind, Launched, ProgramLane, Run};
 use crate::engine::{ProgramWork, Report};
 use crate::error::JobErrorKind;
@@ -39,8 +39,8 @@ pub(super) struct RunningProgram {
     stop_asked: bool,
     finished: Option<(Finished, Duration)>,
     captured: Option<BothCaptured>,
-    /// Becomes true when its output should have ended.
-    over: watch::Sender<bool>,
+    /// Tells those who read its output of its end.
+    over: watch::Sender<Over>,
 }
 
 impl Agent {
@@ -118,7 +118,7 @@ impl Agent {
             transient: true,
         })?;
         let launch = launcher.launch(launch);
-        let (over, is_over) = watch::channel(false);
+        let (over, is_over) = watch::channel(Over::default());
         let captured = if stdout_reader.is_none() && stderr_reader.is_none() {
             Some(BothCaptured::empty())
         } else {
@@ -173,6 +173,7 @@ impl Agent {
         if let Some(running) = self.running_program(lane, id) {
             let ran = running.began.elapsed();
             running.finished = Some((how, ran));
+            running.over.send_modify(|over| over.stopped = running.stop_asked);
             if running.captured.is_none() {
                 self.deadlines.push((now + LAST_OUTPUT, Deadline::Output(lane, id)));
             }
@@ -182,7 +183,7 @@ impl Agent {
 
     pub(super) fn give_up_output(&mut self, lane: LaneId, id: LaunchId) {
         if let Some(running) = self.running_program(lane, id) {
-            let _ = running.over.send(true);
+            running.over.send_modify(|over| over.late = true);
         }
     }
 
