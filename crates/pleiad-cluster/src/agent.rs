@@ -8,7 +8,7 @@ mod capture;
 mod programs;
 mod workers;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,21 +91,21 @@ enum Launched {
 pub(crate) struct Agent {
     options: AgentOptions,
     launcher: Option<Launcher>,
-    launched: HashMap<LaunchId, Launched>,
+    launched: BTreeMap<LaunchId, Launched>,
     /// Those of them that are not known to run.
-    unstarted: HashSet<LaunchId>,
+    unstarted: BTreeSet<LaunchId>,
     /// Launchers that have died since anything was started.
     launchers_lost: u32,
     sender: mpsc::WeakUnboundedSender<Inbound>,
-    computations: HashMap<ComputationId, Opened>,
+    computations: BTreeMap<ComputationId, Opened>,
     latest_computation: u32,
-    lanes: HashMap<LaneId, Lane>,
-    workers: HashMap<WorkerId, Worker>,
+    lanes: BTreeMap<LaneId, Lane>,
+    workers: BTreeMap<WorkerId, Worker>,
     latest_worker: u32,
     /// Workers without a lane, the longest idle first.
     idle: VecDeque<WorkerId>,
     /// Workers with frames that have not been sent.
-    unsent: HashSet<WorkerId>,
+    unsent: Vec<WorkerId>,
     /// When something is to be ended by force, or given up.
     deadlines: Vec<(Time, Deadline)>,
     news: VecDeque<News>,
@@ -143,17 +143,17 @@ impl Agent {
         Ok(Self {
             options,
             launcher,
-            launched: HashMap::new(),
-            unstarted: HashSet::new(),
+            launched: BTreeMap::new(),
+            unstarted: BTreeSet::new(),
             launchers_lost: 0,
             sender,
-            computations: HashMap::new(),
+            computations: BTreeMap::new(),
             latest_computation: PROGRAMS.0,
-            lanes: HashMap::new(),
-            workers: HashMap::new(),
+            lanes: BTreeMap::new(),
+            workers: BTreeMap::new(),
             latest_worker: 0,
             idle: VecDeque::new(),
-            unsent: HashSet::new(),
+            unsent: Vec::new(),
             deadlines: Vec::new(),
             news: VecDeque::new(),
             closing: false,

@@ -56,7 +56,7 @@ pub struct Cluster {
 
 pub(crate) struct Shared {
     engine: mpsc::UnboundedSender<Inbound>,
-    events: broadcast::Sender<Event>,
+    events: broadcast::WeakSender<Event>,
     machine: Arc<str>,
     resources: Resources,
     default_mode: WorkersMode,
@@ -222,7 +222,8 @@ impl Cluster {
 
     /// What happens from now on.
     pub fn events(&self) -> Events {
-        Events(self.shared.events.subscribe())
+        let closed = || broadcast::channel(1).1;
+        Events(self.shared.events.upgrade().map_or_else(closed, |events| events.subscribe()))
     }
 
     /// Waits until no job waits or runs.

@@ -23,6 +23,7 @@ use crate::cluster::Status;
 use crate::context::SendError;
 use crate::error::{JobError, JobErrorKind, StartError, SubmitError};
 use crate::events::{Event, EventKind};
+use crate::launcher::LauncherEvent;
 use owners::Sets;
 
 /// Everything that can come to the engine from other tasks and threads.
@@ -40,11 +41,11 @@ pub(crate) struct EngineOptions {
 /// Starts the engine in a thread of its own; it runs until every sender is gone or it is closed.
 pub(crate) async fn start(
     options: EngineOptions,
-) -> Result<(mpsc::UnboundedSender<Inbound>, broadcast::Sender<Event>), StartError> {
+) -> Result<(mpsc::UnboundedSender<Inbound>, broadcast::WeakSender<Event>), StartError> {
     let (sender, receiver) = mpsc::unbounded_channel();
     let (events, _) = broadcast::channel(pleiad_types::limits::EVENTS_MAX);
     let (started, is_started) = oneshot::channel();
-    let (weak, sent_events) = (sender.downgrade(), events.downgrade());
+    let (weak, weak_events) = (sender.downgrade(), events.downgrade());
     thread::Builder::new()
         .name("pleiad engine".to_owned())
         .spawn(move || {
@@ -57,7 +58,7 @@ pub(crate) async fn start(
                     Ok(agent) => agent,
                     Err(e) => return drop(started.send(Err(StartError::Launcher(e)))),
                 };
-                let engine = Engine::new(options.machine, agent, sent_events);
+                let engine = Engine::new(options.machine, agent, events);
                 let _ = started.send(Ok(()));
                 engine.run(receiver).await;
             });
@@ -65,7 +66,7 @@ pub(crate) async fn start(
         .map_err(StartError::Thread)?;
     let never = |_| StartError::Thread(std::io::Error::other("the engine's thread has ended"));
     is_started.await.map_err(never)??;
-    Ok((sender, events))
+    Ok((sender, weak_events))
 }
 
 struct Entry {
@@ -75,12 +76,16 @@ struct Entry {
 
 struct Engine {
     began: Instant,
+    /// The time of this turn of the loop.
+    now: Time,
     scheduler: Scheduler<Report>,
     machine: MachineId,
     agent: Agent,
     jobs: Table<Entry>,
     sets: Sets,
-    events: broadcast::WeakSender<Event>,
+    events: broadcast::Sender<Event>,
+    /// Whether anybody reads the events.
+    watched: bool,
     /// Messages for jobs that have not begun.
     early: HashMap<JobId, VecDeque<Bytes>>,
     /// Why jobs did not succeed for which others may wait.
@@ -91,6 +96,13 @@ struct Engine {
     closing: Option<Closing>,
 }
 
+/// What woke the engine.
+enum Turn {
+    Launcher(LauncherEvent),
+    Inbound(usize),
+    Timeout,
+}
+
 enum Closing {
     /// No new jobs; those accepted are finished first.
     Finishing(Vec<oneshot::Sender<()>>),
@@ -99,17 +111,19 @@ enum Closing {
 }
 
 impl Engine {
-    fn new(machine: MachineSpec, agent: Agent, events: broadcast::WeakSender<Event>) -> Self {
+    fn new(machine: MachineSpec, agent: Agent, events: broadcast::Sender<Event>) -> Self {
         let mut scheduler = Scheduler::new();
         let machine = scheduler.machine_joined(Time::ZERO, machine);
         Self {
             began: Instant::now(),
+            now: Time::ZERO,
             scheduler,
             machine,
             agent,
             jobs: Table::new(),
             sets: Sets::default(),
             events,
+            watched: false,
             early: HashMap::new(),
             causes: HashMap::new(),
             causes_to_forget: Vec::new(),
@@ -127,15 +141,20 @@ impl Engine {
                 return;
             }
             let deadline = self.deadline();
-            tokio::select! {
+            let turn = tokio::select! {
                 biased;
-                event = self.agent.launcher_event() => self.agent.handle_launcher(self.now(), event),
-                n = inbound.recv_many(&mut batch, BATCH) => {
-                    if n == 0 {
-                        // Nobody can ask for anything any more: the launcher, which sees its
-                        // socket close, ends what runs.
-                        return;
-                    }
+                event = self.agent.launcher_event() => Turn::Launcher(event),
+                count = inbound.recv_many(&mut batch, BATCH) => Turn::Inbound(count),
+                () = tokio::time::sleep_until(deadline.into()) => Turn::Timeout,
+            };
+            self.now = Time::from_nanos(nanos(self.began.elapsed()));
+            self.watched = self.events.receiver_count() > 0;
+            match turn {
+                Turn::Launcher(event) => self.agent.handle_launcher(self.now, event),
+                // Nobody can ask for anything any more: the launcher, which sees its socket close,
+                // ends what runs.
+                Turn::Inbound(0) => return,
+                Turn::Inbound(_) => {
                     for message in batch.drain(..) {
                         match message {
                             Inbound::Command(command) => self.handle_command(command),
@@ -143,11 +162,12 @@ impl Engine {
                         }
                     }
                 }
-                () = tokio::time::sleep_until(deadline.into()) => {
-                    let now = self.now();
-                    self.scheduler.handle_timeout(now);
-                    self.agent.handle_timeout(now);
-                }
+                Turn::Timeout => {}
+            }
+            // In each turn: those who always have something to say must not hold up what is due.
+            if self.next_timeout().is_some_and(|time| time <= self.now) {
+                self.scheduler.handle_timeout(self.now);
+                self.agent.handle_timeout(self.now);
             }
         }
     }
@@ -178,7 +198,7 @@ impl Engine {
             && let Some(Closing::Finishing(replies)) = &mut self.closing
         {
             let replies = std::mem::take(replies);
-            self.agent.close(Time::from_nanos(nanos(self.began.elapsed())));
+            self.agent.close(self.now);
             self.closing = Some(Closing::WorkersEnd(replies));
             self.agent.flush();
         }
@@ -195,13 +215,13 @@ impl Engine {
 
     fn deadline(&self) -> Instant {
         const FAR: Duration = Duration::from_secs(3600);
-        let times = [self.scheduler.poll_timeout(), self.agent.poll_timeout()];
-        let next = times.into_iter().flatten().min();
-        next.map_or_else(|| Instant::now() + FAR, |t| self.began + t.since(Time::ZERO))
+        let due = |time: Time| self.began + time.since(Time::ZERO);
+        self.next_timeout().map_or_else(|| Instant::now() + FAR, due)
     }
 
-    fn now(&self) -> Time {
-        Time::from_nanos(nanos(self.began.elapsed()))
+    fn next_timeout(&self) -> Option<Time> {
+        let times = [self.scheduler.poll_timeout(), self.agent.poll_timeout()];
+        times.into_iter().flatten().min()
     }
 
     fn act(&mut self, output: Output<Report>) {
@@ -209,17 +229,18 @@ impl Engine {
             Output::Run { lane, job, attempt, class, deaths, .. } => {
                 let Some(entry) = self.jobs.get_mut(job.0) else { return };
                 let Some(class) = self.scheduler.class_of(class) else { return };
-                let now = Time::from_nanos(nanos(self.began.elapsed()));
-                self.agent.run(now, lane, (job, attempt), class, deaths > 0, &entry.work);
-                for body in self.early.remove(&job).unwrap_or_default() {
-                    let _ = self.agent.send(job, body);
+                self.agent.run(self.now, lane, (job, attempt), class, deaths > 0, &entry.work);
+                if !self.early.is_empty() {
+                    for body in self.early.remove(&job).unwrap_or_default() {
+                        let _ = self.agent.send(job, body);
+                    }
                 }
                 self.announce(|| EventKind::Assigned { job, attempt });
             }
             Output::CloseLane { lane, .. } => self.agent.close_lane(lane),
             Output::Recall { lane, job, attempt, .. } => self.agent.recall(lane, (job, attempt)),
             Output::Stop { lane, job, attempt, .. } => {
-                self.agent.stop(self.now(), lane, (job, attempt));
+                self.agent.stop(self.now, lane, (job, attempt));
             }
             Output::Retry { job, attempt, failure, wait } => {
                 let error = self.error(job, Some(attempt), failure);
@@ -251,7 +272,9 @@ impl Engine {
             Err(e) if matches!(e.kind, JobErrorKind::Cancelled) => EventKind::Cancelled { job },
             Err(e) => EventKind::Failed { job, why: e.kind.to_string() },
         });
-        self.early.remove(&job);
+        if !self.early.is_empty() {
+            self.early.remove(&job);
+        }
         let Some(Entry { owner, .. }) = entry else { return };
         let attempt = attempt.unwrap_or(Attempt(0));
         match owner {
@@ -309,7 +332,7 @@ impl Engine {
     fn handle_news(&mut self, news: News) {
         match news {
             News::Ended { lane, run: (job, attempt), ran, end } => {
-                let now = self.now();
+                let now = self.now;
                 self.scheduler.handle_ended(now, self.machine, lane, job, attempt, ran, end);
             }
             News::Message { job, body } => {
@@ -329,7 +352,7 @@ impl Engine {
     }
 
     fn handle_command(&mut self, command: Command) {
-        let now = self.now();
+        let now = self.now;
         match command {
             Command::Submit { submission, reply } => {
                 let result = self.submit(now, *submission);
@@ -498,10 +521,8 @@ impl Engine {
     }
 
     fn announce(&self, kind: impl FnOnce() -> EventKind) {
-        if let Some(events) = self.events.upgrade()
-            && events.receiver_count() > 0
-        {
-            let _ = events.send(Event { at: SystemTime::now(), kind: kind() });
+        if self.watched {
+            let _ = self.events.send(Event { at: SystemTime::now(), kind: kind() });
         }
     }
 }

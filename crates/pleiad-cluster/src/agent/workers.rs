@@ -117,6 +117,9 @@ impl Agent {
         }
         let (id, slot) = at;
         let Some(worker) = self.workers.get_mut(&id) else { return };
+        if worker.frames.is_empty() {
+            self.unsent.push(id);
+        }
         let frame_run = wire::Run { slot, job: run.0, attempt: run.1 };
         if args.len() < LARGE_ARGS_BYTES {
             wire::encode_run(&mut worker.frames, frame_run, place, args);
@@ -125,7 +128,6 @@ impl Agent {
             let _ = worker.sender.send(worker.frames.split().freeze());
             let _ = worker.sender.send(args.clone());
         }
-        self.unsent.insert(id);
     }
 
     fn why_impossible(&self, computation: ComputationId) -> Option<JobErrorKind> {
@@ -213,7 +215,7 @@ impl Agent {
             let args = setup.args.clone();
             ToWorker::Setup { setup: setup.place, args, cleanup: setup.cleanup }
                 .encode(&mut worker.frames);
-            self.unsent.insert(id);
+            self.unsent.push(id);
             let limit = worker.computation.setup_limit;
             self.deadlines.push((now + limit, Deadline::SetUp(id)));
         }
@@ -299,14 +301,16 @@ impl Agent {
 
     fn add_frame(&mut self, id: WorkerId, frame: &ToWorker) {
         if let Some(worker) = self.workers.get_mut(&id) {
+            if worker.frames.is_empty() {
+                self.unsent.push(id);
+            }
             frame.encode(&mut worker.frames);
-            self.unsent.insert(id);
         }
     }
 
     /// Sends the frames that have gathered.
     pub(crate) fn flush(&mut self) {
-        for id in self.unsent.drain() {
+        for id in self.unsent.drain(..) {
             if let Some(worker) = self.workers.get_mut(&id)
                 && !worker.frames.is_empty()
             {

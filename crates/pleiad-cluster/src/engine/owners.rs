@@ -1,6 +1,6 @@
 //! Who waits for a job, and what they are given.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -179,7 +179,7 @@ impl SetShared {
 /// The sets of a cluster.
 #[derive(Default)]
 pub(super) struct Sets {
-    sets: HashMap<SetId, Set>,
+    sets: BTreeMap<SetId, Set>,
     /// Those with something in `done`.
     with_news: Vec<SetId>,
 }
