@@ -57,7 +57,7 @@ impl Progress {
         }
         text += &format!(", {} running", counts.running);
         match (counts.waiting(), counts.total) {
-            (0, Some(_)) => {}
+            (0, _) => {}
             (waiting, Some(_)) => text += &format!(", {waiting} waiting"),
             (waiting, None) => text += &format!(", {waiting} or more waiting"),
         }
@@ -65,7 +65,7 @@ impl Progress {
             text += &match rate {
                 10.0.. => format!(", {rate:.0}/s"),
                 1.0.. => format!(", {rate:.1}/s"),
-                _ => format!(", {:.1}/min", rate * 60.0),
+                _ => format!(", {:.0}/min", rate * 60.0),
             };
             if let Some(total) = counts.total.filter(|&total| total > counts.done()) {
                 let left = (total - counts.done()) as f64 / rate;

@@ -95,7 +95,9 @@ impl Tally {
     /// The failures one by one, and how to go on. Empty if there is nothing to tell.
     pub(crate) fn failures(&self, again: &Again, is_incomplete: bool) -> String {
         let mut text = String::new();
-        for failure in &self.named {
+        let mut named: Vec<_> = self.named.iter().collect();
+        named.sort_by_key(|failure| failure.number);
+        for failure in named {
             failure.describe(&mut text);
         }
         let more = self.failed.saturating_sub(self.named.len() as u64);
@@ -113,8 +115,8 @@ impl Tally {
                 text += &format!("\nto run all that has not succeeded{input}:\n  {command}\n");
             }
             Again::OneByOne if self.failed + self.stopped > 1 || is_incomplete => {
-                text += "\nwith --joblog FILE, --resume-failed would run only what has not \
-                         succeeded\n";
+                text += "\nwith --joblog FILE, the next run can do with --resume-failed only what \
+                         has not succeeded\n";
             }
             Again::OneByOne => {}
         }

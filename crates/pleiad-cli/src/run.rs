@@ -265,7 +265,12 @@ impl<'a> Runner<'a> {
                 Some(Err(error @ SourceError::Directory { .. })) => {
                     self.screen.note(format!("{:#}", anyhow::Error::from(error)));
                 }
-                Some(Err(error)) => self.break_off(error.into()),
+                Some(Err(error)) => {
+                    // What came before it is run.
+                    self.error.get_or_insert(error.into());
+                    self.values = None;
+                    return;
+                }
             }
             if !self.may_start() {
                 return;

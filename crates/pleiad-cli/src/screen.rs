@@ -185,7 +185,10 @@ struct Writer {
     faults: mpsc::UnboundedSender<Fault>,
     progress: Progress,
     show: Show,
+    wants_bar: bool,
     bar: Option<ProgressBar>,
+    /// The terminal shows the beginning of a line: no place for the bar.
+    is_mid_line: bool,
     next_line: Instant,
 }
 
@@ -206,7 +209,9 @@ impl Writer {
             faults,
             progress: Progress::new(now),
             show,
-            bar: has_bar.then(new_bar),
+            wants_bar: has_bar,
+            bar: None,
+            is_mid_line: false,
             next_line: now + FIRST_LINE,
         }
     }
@@ -272,14 +277,11 @@ impl Writer {
     fn progress(&mut self, counts: Counts) {
         self.write_out();
         let now = Instant::now();
-        if let Some(bar) = &self.bar {
-            match counts.total {
-                Some(total) => bar.set_length(total),
-                None => bar.unset_length(),
+        if self.wants_bar {
+            if !self.is_mid_line {
+                let line = self.progress.describe(now, &counts);
+                draw(self.bar.get_or_insert_with(new_bar), &counts, line);
             }
-            bar.set_position(counts.done());
-            bar.set_message(self.progress.describe(now, &counts));
-            bar.tick();
         } else if self.show == Show::Progress && now >= self.next_line {
             self.next_line = now + LINE_EVERY;
             let line = self.progress.describe(now, &counts);
@@ -305,6 +307,7 @@ impl Writer {
         self.bytes = 0;
         let pieces = std::mem::take(&mut self.pieces);
         if !pieces.is_empty() {
+            self.make_way(&pieces);
             let has_failed = self.has_failed;
             let result = match &self.bar {
                 Some(bar) => bar.suspend(|| write_pieces(&pieces, has_failed)),
@@ -325,6 +328,22 @@ impl Writer {
         }
     }
 
+    /// Takes the bar away for as long as the terminal shows half a line.
+    fn make_way(&mut self, pieces: &[(Stream, Vec<u8>)]) {
+        if !self.wants_bar {
+            return;
+        }
+        let is_shown = |stream| stream == Stream::Stderr || io::stdout().is_terminal();
+        if let Some((_, last)) = pieces.iter().rev().find(|(stream, _)| is_shown(*stream)) {
+            self.is_mid_line = last.last() != Some(&b'\n');
+        }
+        if self.is_mid_line
+            && let Some(bar) = self.bar.take()
+        {
+            bar.finish_and_clear();
+        }
+    }
+
     fn fail(&mut self, error: io::Error) {
         if !self.has_failed {
             self.has_failed = true;
@@ -336,6 +355,9 @@ impl Writer {
         self.write_out();
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+        if self.is_mid_line {
+            let _ = io::stderr().write_all(b"\n");
         }
     }
 }
@@ -359,7 +381,20 @@ fn write_pieces(pieces: &[(Stream, Vec<u8>)], has_failed: bool) -> io::Result<()
 fn new_bar() -> ProgressBar {
     let bar = ProgressBar::no_length();
     bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_HZ));
-    let style = ProgressStyle::with_template("{bar:24.cyan/dim} {percent:>3}% {wide_msg}");
-    bar.set_style(style.expect("the template is right").progress_chars("━╸─"));
     bar
+}
+
+fn draw(bar: &ProgressBar, counts: &Counts, line: String) {
+    if bar.length() != counts.total || bar.position() == 0 {
+        let template = match counts.total {
+            Some(_) => "{bar:24.cyan/dim} {percent:>3}% {wide_msg}",
+            None => "{spinner:.cyan} {wide_msg}",
+        };
+        let style = ProgressStyle::with_template(template).expect("the template is right");
+        bar.set_style(style.progress_chars("━╸─"));
+        counts.total.map_or_else(|| bar.unset_length(), |total| bar.set_length(total));
+    }
+    bar.set_position(counts.done());
+    bar.set_message(line);
+    bar.tick();
 }

@@ -35,10 +35,11 @@ impl Runner<'_> {
             _ = interrupts.next() => {}
             () = until(give_up.map(|_| Timer::now() + KILL_PATIENCE)) => {}
         }
-        tokio::select! {
-            () = cluster.close(), if give_up.is_none() => {}
-            _ = interrupts.next() => {}
-            () = until(give_up) => {}
+        if give_up.is_none() {
+            tokio::select! {
+                () = cluster.close() => {}
+                _ = interrupts.next() => {}
+            }
         }
         let (mut stop, mut error) = (self.stop, self.error);
         while let Some(fault) = self.faults.poll() {
