@@ -114,6 +114,37 @@ impl Cluster {
     ///
     /// A panic is a failure of the job. A function that returns a `Result` has succeeded even if
     /// that is an `Err`: see [`try_submit`](Self::try_submit).
+    ///
+    /// The function runs in another process, so it must capture nothing. What it needs are its
+    /// arguments:
+    ///
+    /// ```
+    /// # use pleiad_cluster::{Cluster, Submit};
+    /// fn submit(cluster: &Cluster, factor: u64) -> Submit<u64> {
+    ///     cluster.submit(|n: u64, factor: u64| n * factor, (7, factor))
+    /// }
+    /// # let _ = submit as fn(&Cluster, u64) -> Submit<u64>;
+    /// ```
+    ///
+    /// A closure that captures is an error of the compiler:
+    ///
+    /// ```compile_fail
+    /// # use pleiad_cluster::{Cluster, Submit};
+    /// fn submit(cluster: &Cluster, factor: u64) -> Submit<u64> {
+    ///     cluster.submit(move |n: u64| n * factor, (7,))
+    /// }
+    /// # let _ = submit as fn(&Cluster, u64) -> Submit<u64>;
+    /// ```
+    ///
+    /// So is a pointer to a function, in place of the function itself:
+    ///
+    /// ```compile_fail
+    /// # use pleiad_cluster::{Cluster, Submit};
+    /// fn submit(cluster: &Cluster, function: fn(u64) -> u64) -> Submit<u64> {
+    ///     cluster.submit(function, (7,))
+    /// }
+    /// # let _ = submit as fn(&Cluster, fn(u64) -> u64) -> Submit<u64>;
+    /// ```
     pub fn submit<F, Args, M>(&self, function: F, args: Args) -> Submit<F::Output>
     where
         F: JobFn<Args, M, Output: Serialize + DeserializeOwned>,
