@@ -77,6 +77,8 @@ common::tests![
     a_job_waits_for_others,
     a_failure_fails_all_that_wait_for_it,
     a_job_may_wait_for_one_that_has_ended,
+    a_job_may_wait_for_one_whose_handle_is_gone,
+    a_job_that_is_asked_to_finish_early_gives_what_it_has,
     jobs_share_processors,
     jobs_share_memory_and_are_held_to_it,
     jobs_share_whatever_is_counted,
@@ -932,6 +934,33 @@ async fn a_job_may_wait_for_one_that_has_ended() {
     assert_eq!(cluster.submit(square, (4,)).after(&good).await.unwrap(), 16);
     let error = cluster.submit(square, (4,)).after(&bad).await.unwrap_err();
     assert!(matches!(error.kind, JobErrorKind::Dependency { on, .. } if on == bad.id()), "{error}");
+}
+
+async fn a_job_may_wait_for_one_whose_handle_is_gone() {
+    let cluster = cluster(1).await;
+    let first = cluster.submit(square, (3,)).start().await.unwrap();
+    let second = cluster.submit(square, (4,)).after(&first);
+    assert_eq!(first.await.unwrap(), 9);
+    assert_eq!(second.await.unwrap(), 16);
+
+    let bad = cluster.submit(divide_badly, (3,)).name("division").start().await.unwrap();
+    let between = cluster.submit(square, (5,)).after(&bad).start().await.unwrap();
+    let last = cluster.submit(square, (6,)).after_all([&between]);
+    drop((bad, between));
+    let error = last.await.unwrap_err().to_string();
+    assert!(error.contains("which it waits for, did not succeed because of job-"), "{error}");
+    assert!(error.contains("(division): panicked at"), "{error}");
+}
+
+async fn a_job_that_is_asked_to_finish_early_gives_what_it_has() {
+    let cluster = cluster(1).await;
+    let runs = cluster.submit(common::hold, ()).start().await.unwrap();
+    let waits = cluster.submit(square, (3,)).start().await.unwrap();
+    begun(&runs).await;
+    assert_eq!(waits.finish_early().await, CancelResult::Cancelled);
+    assert_eq!(runs.finish_early().await, CancelResult::Stopping);
+    assert_eq!(runs.await.unwrap(), 0);
+    assert!(matches!(waits.await.unwrap_err().kind, JobErrorKind::Cancelled));
 }
 
 /// How many of these jobs run at once when no more can start, and that the rest follows.
