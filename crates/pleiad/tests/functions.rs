@@ -954,7 +954,7 @@ async fn a_job_may_wait_for_one_whose_handle_is_gone() {
 
 async fn a_job_that_is_asked_to_finish_early_gives_what_it_has() {
     let cluster = cluster(1).await;
-    let runs = cluster.submit(common::hold, ()).start().await.unwrap();
+    let runs = cluster.submit(hold, ()).start().await.unwrap();
     let waits = cluster.submit(square, (3,)).start().await.unwrap();
     begun(&runs).await;
     assert_eq!(waits.finish_early().await, CancelResult::Cancelled);
