@@ -19,7 +19,6 @@ const AT_ONCE_MAX: u32 = 10_000;
     version,
     about = "Runs jobs on every core you own",
     disable_help_subcommand = true,
-    infer_subcommands = false,
     max_term_width = 100
 )]
 pub(crate) struct Cli {
@@ -112,7 +111,7 @@ pub(crate) struct Run {
     )]
     pub(crate) cpus: Option<Cpus>,
 
-    /// Memory that each job takes, such as 512M or 2G; it is also the most that it can have
+    /// Memory that each job takes, such as 512M or 2G; no process of it can have more
     #[arg(
         long,
         value_name = "SIZE",
@@ -161,10 +160,15 @@ pub(crate) struct Run {
     pub(crate) fail_fast: bool,
 
     /// Log each finished job to FILE, in GNU parallel's format
+    ///
+    /// A job is logged once its output has been written, so that what a later run leaves out is
+    /// never lost. FILE may not have jobs of an earlier run, unless that is resumed.
     #[arg(long, value_name = "FILE", help_heading = "Logs and results")]
     pub(crate) joblog: Option<PathBuf>,
 
     /// Leave out the jobs in the job log
+    ///
+    /// A log of another command or of other inputs is refused.
     #[arg(long, requires = "joblog", help_heading = "Logs and results")]
     pub(crate) resume: bool,
 
@@ -172,16 +176,23 @@ pub(crate) struct Run {
     #[arg(long, requires = "joblog", conflicts_with = "resume", help_heading = "Logs and results")]
     pub(crate) resume_failed: bool,
 
-    /// Write output to DIR/<job>/stdout and stderr, and how each job ended to
-    /// DIR/<job>/status.json, instead of printing it
+    /// Write the output of job N to DIR/N/stdout and DIR/N/stderr instead of printing it, and how it
+    /// ended to DIR/N/status.json
+    ///
+    /// status.json is there once the job has ended, and has what --json prints.
     #[arg(long, value_name = "DIR", help_heading = "Logs and results")]
     pub(crate) results: Option<PathBuf>,
 
     /// Print the output of each job as a whole, in the order of the values; this is the default
+    ///
+    /// Output of jobs that end before one ahead of them waits in memory up to 64 MiB, then in a
+    /// temporary file. When a million jobs wait for one, nothing new starts until it ends.
     #[arg(short = 'k', long, help_heading = "What is printed")]
     pub(crate) keep_order: bool,
 
     /// Print each line as soon as it is complete, in any order
+    ///
+    /// Lines of attempts that are tried again are printed as well.
     #[arg(long, visible_alias = "lb", conflicts_with_all = ["keep_order", "results"], help_heading = "What is printed")]
     pub(crate) line_buffer: bool,
 
@@ -190,6 +201,10 @@ pub(crate) struct Run {
     pub(crate) tag: bool,
 
     /// Print a line of JSON for each finished job, in the order of the values
+    ///
+    /// Its keys are job, values, command, outcome (succeeded, failed, limit-reached, not-started or
+    /// lost), exit, signal, error, attempts, started (seconds since 1970), seconds, cpu_seconds,
+    /// memory_bytes_max, stdout and stderr. What is not UTF-8 is {"base64": "…"} instead of a text.
     #[arg(long, conflicts_with_all = ["line_buffer", "tag"], help_heading = "What is printed")]
     pub(crate) json: bool,
 
@@ -253,6 +268,7 @@ pub(crate) struct Variable {
     pub(crate) value: OsString,
 }
 
+// clap takes the placeholder of the number for a line break, unless a style, here none, begins in it.
 const RUN_HELP: &str = "\
 Placeholders in the command:
   {}    the value                       reads/a.fa.gz
@@ -260,19 +276,19 @@ Placeholders in the command:
   {/}   the name in its directory       a.fa.gz
   {//}  its directory                   reads
   {/.}  the name without its extension  a.fa
-  {n}   the number of the job, from 1
+  {\u{1b}[0mn}   the number of the job, from 1
   {1} {2.} {3/} …  the value of the 1st, 2nd, 3rd list, when there are several :::
-Without a placeholder, the value is the last argument. A placeholder is { and } with nothing but
-letters, digits and . / _ - between them, not after a $ and not in double braces: {\"a\":1}, ${HOME},
-{{.ID}} and {print $1} stay as they are. To pass the text {} itself, write \\{}; with -I STR, only STR
-is replaced. Nothing passes through a shell, unless --shell asks for one.
+Without a placeholder, the value is the last argument. A placeholder is { and } with nothing
+but letters, digits and . / _ - between them, not after a $ and not in double braces:
+{\"a\":1}, ${HOME}, {{.ID}} and {print $1} stay as they are. To pass the text {} itself, write
+\\{}; with -I STR, only STR is replaced. Nothing passes through a shell, unless --shell asks for
+one.
 
 Examples:
   Compress all logs, four at a time:
     pleiad run -j 4 --each 'logs/**/*.log' -- gzip -9
-  Search each file, two processors a job, and go on after an interruption:
-    pleiad run --each 'reads/*.fa' --cpus 2 --joblog blast.log -- blastn -query {} -out {.}.txt
-    pleiad run --each 'reads/*.fa' --cpus 2 --joblog blast.log --resume-failed -- blastn -query {} -out {.}.txt
+  Search each file, two processors a job; after an interruption, add --resume-failed:
+    pleiad run --each 'reads/*.fa' --cpus 2 --joblog log -- blastn -query {} -out {.}.txt
   A parameter sweep, every combination:
     pleiad run ./simulate --seed {1} --rate {2} ::: 1 2 3 ::: 0.1 0.5
   Names from a pipe, of any bytes:
@@ -282,9 +298,10 @@ Examples:
   A file of whole commands:
     pleiad run --lines commands.txt -- sh -c {}
 
-Exit status: 0 every job succeeded · 1 a job failed · 2 the command line is wrong, and nothing was
-run · 124 jobs failed, all of them by their --limit · 130 interrupted by Ctrl-C. The first Ctrl-C
-asks the jobs to stop, a second one ends them at once.";
+Exit status:
+  0 every job succeeded · 1 a job failed · 2 the command line is wrong, and nothing was run ·
+  124 jobs failed, all of them by their --limit · 130 interrupted by Ctrl-C
+The first Ctrl-C asks the jobs to stop, a second one ends them at once.";
 
 fn at_once(text: &str) -> Result<u32, String> {
     match text.parse() {

@@ -68,6 +68,10 @@ impl Ending {
         }
     }
 
+    pub(crate) fn never_ran() -> Self {
+        Self { outcome: Outcome::NeverRan, attempts: 0, error: None, output: None }
+    }
+
     /// Such as `exit status 3`.
     pub(crate) fn describe(&self) -> String {
         match (&self.error, &self.output) {

@@ -20,7 +20,7 @@ pub(crate) struct Results(PathBuf);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ResultsError {
-    #[error("cannot write results into {}\n  give a directory of yours that has room", path.display())]
+    #[error("cannot write results into {}", path.display())]
     Write { path: PathBuf, source: io::Error },
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use pleiad::{Backoff, Cluster, JobError, Program, ProgramOutput, Stream, Submit};
+use pleiad::{Cluster, JobError, ProgramOutput};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant as Timer, MissedTickBehavior, interval_at, sleep_until};
 
@@ -16,7 +16,6 @@ use crate::args::Run;
 use crate::interrupt::Interrupts;
 use crate::joblog::{Ended, Joblog, JoblogError, Resume};
 use crate::kept::Keeper;
-use crate::lines::Lines;
 use crate::order::Reorder;
 use crate::plan::Plan;
 use crate::problem::Problem;
@@ -30,6 +29,7 @@ mod dry;
 mod end;
 mod finish;
 mod setup;
+mod start;
 
 /// Jobs handed in beyond those that run: as many as have ended in this time, within these bounds.
 /// Tiny jobs never wait for the next one, and few long ones are handed in before their time.
@@ -41,12 +41,6 @@ const AHEAD_MAX: u64 = 1_000_000;
 
 /// Values looked at in one turn, when they need no job.
 const VALUES_A_TURN: usize = 256;
-
-/// The longest wait before a retry.
-const BACKOFF_MAX: Duration = Duration::from_secs(300);
-
-/// The first wait before a retry, unless `--backoff` says otherwise.
-const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 
 /// After a second Ctrl-C, the time until nothing more is waited for.
 const KILL_PATIENCE: Duration = Duration::from_secs(2);
@@ -105,6 +99,8 @@ struct Runner<'a> {
     pace: Pace,
     /// Jobs that were started.
     places: u64,
+    /// Those of them that are over.
+    ended: u64,
     /// Values that were read.
     numbers: u64,
     began: Instant,
@@ -194,6 +190,7 @@ impl<'a> Runner<'a> {
             tally: Tally::default(),
             pace: Pace { ready: slots, ended: 0, since: began },
             places: 0,
+            ended: 0,
             numbers: 0,
             began,
         })
@@ -231,7 +228,7 @@ impl<'a> Runner<'a> {
         self.values.is_some()
             && self.stop.is_none()
             && (self.running.len() as u64) < self.slots + self.pace.ready
-            && (!self.is_ordered() || self.places - self.order.next_place() < AHEAD_MAX)
+            && self.places - self.order.next_place() < AHEAD_MAX
     }
 
     fn is_over(&self) -> bool {
@@ -239,8 +236,8 @@ impl<'a> Runner<'a> {
         is_read && self.running.is_empty() && !self.order.is_ready()
     }
 
-    /// Whether what jobs leave waits for what is ahead of it.
-    fn is_ordered(&self) -> bool {
+    /// Whether what jobs leave is shown in the order of their values, or as they end.
+    fn keeps_order(&self) -> bool {
         self.args.json || !(self.args.line_buffer || self.results.is_some())
     }
 
@@ -307,72 +304,6 @@ impl<'a> Runner<'a> {
             return Ok(false);
         }
         log.leaves_out(number, &self.plan.show(number, values))
-    }
-
-    fn start_job(&mut self, number: u64, values: Values) -> Result<(), anyhow::Error> {
-        let program = self.program(number, &values)?;
-        let mut submit = self.cluster.run(program).retries(self.args.retries);
-        if let Some(cpus) = self.args.cpus {
-            submit = submit.cpus(cpus);
-        }
-        if let Some(memory) = self.args.memory {
-            submit = submit.memory(memory);
-        }
-        if let Some(limit) = self.args.limit {
-            submit = submit.limit(limit);
-        }
-        if self.args.retries > 0 {
-            let first = self.args.backoff.unwrap_or(BACKOFF_FIRST);
-            submit = submit.backoff(Backoff { first, max: BACKOFF_MAX.max(first) });
-        }
-        let job = Job { place: self.places, number, values };
-        self.places += 1;
-        let is_stopping = Arc::clone(&self.is_stopping);
-        self.running.push(if self.args.line_buffer {
-            let lines = Lines::new(self.tag(&job.values));
-            let screen = self.screen.sender();
-            Box::pin(async move {
-                let result = match is_stopping.load(Ordering::Relaxed) {
-                    true => None,
-                    false => Some(show_lines(submit, lines, screen).await),
-                };
-                Finished { job, result }
-            })
-        } else {
-            Box::pin(async move {
-                let result = match is_stopping.load(Ordering::Relaxed) {
-                    true => None,
-                    false => Some(submit.await),
-                };
-                Finished { job, result }
-            })
-        });
-        Ok(())
-    }
-
-    fn program(&self, number: u64, values: &Values) -> Result<Program, anyhow::Error> {
-        let mut words = self.plan.words(number, values).into_iter();
-        let mut program = Program::new(words.next().unwrap_or_default()).args(words);
-        if let Some(file) = self.plan.stdin(values) {
-            program = program.stdin_file(file);
-        }
-        if self.args.env_clear {
-            program = program.env_clear();
-        }
-        for variable in &self.args.env {
-            program = program.env(&variable.name, &variable.value);
-        }
-        if let Some(directory) = &self.args.workdir {
-            program = program.workdir(directory);
-        }
-        if let Some(results) = &self.results {
-            let directory = results.prepare(number)?;
-            program = program.stdout_file(directory.join("stdout"));
-            program = program.stderr_file(directory.join("stderr"));
-        } else if self.args.line_buffer {
-            program = program.stream_output();
-        }
-        Ok(program)
     }
 
     fn show_in_order(&mut self) {
@@ -464,28 +395,6 @@ fn released(keeper: &mut Keeper, waiting: Waiting) -> Message {
         keeper.release(stderr);
     }
     Message::Job { shown: waiting.shown, log: waiting.log }
-}
-
-/// Runs a job and writes its lines as they come.
-async fn show_lines(
-    submit: Submit<ProgramOutput>,
-    mut lines: Lines,
-    screen: mpsc::Sender<Message>,
-) -> Result<ProgramOutput, JobError> {
-    let mut job = submit.start().await?;
-    let send = async |lines: Vec<(Stream, Vec<u8>)>| {
-        for (stream, bytes) in lines {
-            // A screen that has ended has told why.
-            let _ = screen.send(Message::Lines { stream, bytes }).await;
-        }
-    };
-    if let Some(mut chunks) = job.output() {
-        while let Some(chunk) = chunks.recv().await {
-            send(lines.take(chunk.attempt, chunk.stream, &chunk.bytes)).await;
-        }
-    }
-    send(lines.finish()).await;
-    job.result().await
 }
 
 async fn next_value(

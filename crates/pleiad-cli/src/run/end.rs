@@ -5,9 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::time::Instant as Timer;
-
-use super::{KILL_PATIENCE, Runner, Stop, released, until};
+use super::{Runner, Stop, released, until};
 use crate::args::Run;
 use crate::order::Reorder;
 use crate::plan::resume_command;
@@ -33,7 +31,7 @@ impl Runner<'_> {
         tokio::select! {
             () = screen.finish() => {}
             _ = interrupts.next() => {}
-            () = until(give_up.map(|_| Timer::now() + KILL_PATIENCE)) => {}
+            () = until(give_up) => {}
         }
         if give_up.is_none() {
             tokio::select! {

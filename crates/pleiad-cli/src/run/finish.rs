@@ -6,42 +6,42 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::time::SystemTime;
 
-use anyhow::Context;
-use pleiad::limits;
+use pleiad::{Captured, limits};
 
 use super::{Finished, Job, Runner, Stop, Waiting};
 use crate::joblog::Ended;
 use crate::json::Text;
 use crate::kept::Kept;
 use crate::outcome::{Ending, Outcome};
+use crate::record::Record;
 use crate::report::Failure;
 use crate::screen::Shown;
-use crate::source::Values;
+use crate::source::{Values, show};
 
 impl Runner<'_> {
     pub(super) fn finish(&mut self, finished: Finished) {
         let Finished { job, result } = finished;
         self.pace.job_ended(self.slots);
-        let ending = result.map(Ending::of);
-        let ending = ending.filter(|ending| ending.outcome != Outcome::NeverRan);
-        let Some(ending) = ending.filter(|ending| {
-            self.tally.stopped += u64::from(ending.outcome == Outcome::Stopped);
-            ending.outcome != Outcome::Stopped
-        }) else {
-            if self.is_ordered() {
-                self.order.put(job.place, None);
+        let ending = result.map_or_else(Ending::never_ran, Ending::of);
+        let waiting = match ending.outcome {
+            Outcome::NeverRan => None,
+            Outcome::Stopped => {
+                self.tally.stopped += 1;
+                None
             }
-            return;
+            Outcome::Succeeded => {
+                self.tally.succeeded += 1;
+                self.counts.succeeded += 1;
+                self.put_away(&job, ending)
+            }
+            _ => {
+                self.count_failure(&job, &ending);
+                self.put_away(&job, ending)
+            }
         };
-        if ending.outcome == Outcome::Succeeded {
-            self.tally.succeeded += 1;
-            self.counts.succeeded += 1;
-        } else {
-            self.count_failure(&job, &ending);
-        }
-        if let Err(error) = self.put_away(&job, ending) {
-            self.break_off(error);
-        }
+        let place = if self.keeps_order() { job.place } else { self.ended };
+        self.ended += 1;
+        self.order.put(place, waiting);
     }
 
     fn count_failure(&mut self, job: &Job, ending: &Ending) {
@@ -70,67 +70,31 @@ impl Runner<'_> {
         }
     }
 
-    /// Log, results directory and output of a job that has ended.
-    fn put_away(&mut self, job: &Job, ending: Ending) -> Result<(), anyhow::Error> {
-        let needs_command = self.log.is_some() || self.results.is_some() || self.args.json;
-        let command =
-            if needs_command { self.plan.show(job.number, &job.values) } else { String::new() };
-        let directory = self.results.as_ref().map(|results| results.directory(job.number));
+    /// Puts what the job has left where it belongs, and gives what has to wait for its turn.
+    ///
+    /// A job with nothing to show is logged at once; any other when its output has been written,
+    /// so that a log never promises what is lost.
+    fn put_away(&mut self, job: &Job, ending: Ending) -> Option<Box<Waiting>> {
+        let mut log = None;
         let mut head = None;
-        if self.results.is_some() || self.args.json {
+        if self.log.is_some() || self.results.is_some() || self.args.json {
+            let command = self.plan.show(job.number, &job.values);
+            let directory = self.results.as_ref().map(|results| results.directory(job.number));
             let mut record = ending.record(job.number, &job.values, &command);
-            if let Some(results) = &self.results {
-                results.finish(&record)?;
-            }
+            let written = self.results.as_ref().map_or(Ok(()), |results| results.finish(&record));
             if self.args.json {
                 record.results = directory.as_ref().map(|path| Text::of(path.as_os_str()));
-                let mut text = serde_json::to_string(&record)?;
-                // The output goes in before the end.
-                text.pop();
-                head = Some(text.into_boxed_str());
+                head = Some(without_end(&record));
+            }
+            match written {
+                Ok(()) => log = self.ended(job, &ending, command, directory.as_deref()),
+                Err(error) => self.break_off(error.into()),
             }
         }
-        let log = self.log.is_some().then(|| {
-            let (exit, signal) = ending.logged_status();
-            let received = match &directory {
-                Some(path) => fs::metadata(path.join("stdout")).map_or(0, |file| file.len()),
-                None => ending.stdout().map_or(0, pleiad::Captured::len),
-            };
-            Box::new(Ended {
-                number: job.number,
-                started: ending.started().unwrap_or_else(SystemTime::now),
-                ran: ending.ran().unwrap_or_default(),
-                received,
-                exit,
-                signal,
-                command,
-            })
-        });
-        let waiting = self.waiting(job, ending, head, log)?;
-        if self.is_ordered() {
-            self.order.put(job.place, waiting);
-        }
-        Ok(())
-    }
-
-    /// What has to wait for its turn. A job with nothing to show is logged at once; any other when
-    /// its output has been written, so that a log never promises what is lost.
-    fn waiting(
-        &mut self,
-        job: &Job,
-        ending: Ending,
-        head: Option<Box<str>>,
-        log: Option<Box<Ended>>,
-    ) -> Result<Option<Box<Waiting>>, anyhow::Error> {
         let output = match ending.output {
             Some(output) if self.results.is_none() && !self.args.line_buffer => {
                 let is_next = self.order.next_place() == job.place;
-                let mut keep = |captured| match is_next {
-                    true => Ok(Kept::Captured(captured)),
-                    false => self.keeper.keep(captured),
-                };
-                let kept = keep(output.stdout).and_then(|out| Ok((out, keep(output.stderr)?)));
-                Some(kept.context("cannot keep the output of jobs until their turn comes")?)
+                Some((self.keep(output.stdout, is_next), self.keep(output.stderr, is_next)))
             }
             _ => None,
         };
@@ -139,14 +103,53 @@ impl Runner<'_> {
             (None, Some((stdout, stderr))) if !(stdout.is_empty() && stderr.is_empty()) => {
                 Shown::Output { tag: self.tag(&job.values), stdout, stderr }
             }
+            // Its lines are on their way.
+            _ if self.args.line_buffer && log.is_some() => Shown::Nothing,
             _ => {
                 if let (Some(log), Some(ended)) = (&self.log, log) {
-                    log.lock().unwrap_or_else(PoisonError::into_inner).add(&ended)?;
+                    let written = log.lock().unwrap_or_else(PoisonError::into_inner).add(&ended);
+                    written.unwrap_or_else(|error| self.break_off(error.into()));
                 }
-                return Ok(None);
+                return None;
             }
         };
-        Ok(Some(Box::new(Waiting { shown, log })))
+        Some(Box::new(Waiting { shown, log }))
+    }
+
+    fn ended(
+        &self,
+        job: &Job,
+        ending: &Ending,
+        command: String,
+        directory: Option<&Path>,
+    ) -> Option<Box<Ended>> {
+        self.log.as_ref()?;
+        let (exit, signal) = ending.logged_status();
+        let received = match directory {
+            Some(path) => fs::metadata(path.join("stdout")).map_or(0, |file| file.len()),
+            None => ending.stdout().map_or(0, Captured::len),
+        };
+        Some(Box::new(Ended {
+            number: job.number,
+            started: ending.started().unwrap_or_else(SystemTime::now),
+            ran: ending.ran().unwrap_or_default(),
+            received,
+            exit,
+            signal,
+            command,
+        }))
+    }
+
+    /// Where there is no room to keep output, it stays in memory, and no more jobs start.
+    fn keep(&mut self, output: Captured, is_next: bool) -> Kept {
+        if is_next {
+            return Kept::Captured(output);
+        }
+        self.keeper.keep(output.clone()).unwrap_or_else(|error| {
+            let error = anyhow::Error::from(error);
+            self.break_off(error.context("cannot keep output of jobs until their turn comes"));
+            Kept::Captured(output)
+        })
     }
 
     pub(super) fn tag(&self, values: &Values) -> Option<Box<[u8]>> {
@@ -155,7 +158,7 @@ impl Runner<'_> {
             for value in values {
                 let bytes = value.as_encoded_bytes();
                 match bytes.iter().any(u8::is_ascii_control) {
-                    true => tag.extend_from_slice(crate::source::show(value).as_bytes()),
+                    true => tag.extend_from_slice(show(value).as_bytes()),
                     false => tag.extend_from_slice(bytes),
                 }
                 tag.push(b' ');
@@ -165,6 +168,13 @@ impl Runner<'_> {
             tag.into()
         })
     }
+}
+
+/// The record as JSON up to where its output goes in.
+fn without_end(record: &Record<'_>) -> Box<str> {
+    let mut text = serde_json::to_string(record).expect("a record is always JSON");
+    text.pop();
+    text.into_boxed_str()
 }
 
 /// The end of what a job has written to a file.

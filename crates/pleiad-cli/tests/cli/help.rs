@@ -7,12 +7,16 @@ fn help_shows_examples_and_placeholders() {
     let world = World::new();
     let help = |words: &[&str]| Ended::of(world.pleiad(words).spawn().unwrap());
     let long = help(&["run", "--help"]);
-    for part in
-        ["::: 1 2 3 ::: 0.1 0.5", "{/.}  the name without", "Exit status: 0", "--resume-failed"]
-    {
+    for part in [
+        "::: 1 2 3 ::: 0.1 0.5",
+        "{/.}  the name without",
+        "{n}   the number",
+        "Exit status:\n  0 ",
+        "--resume-failed",
+    ] {
         assert!(long.succeeded().contains(part), "{part}");
     }
-    assert!(long.text().lines().all(|line| line.chars().count() <= 110));
+    assert!(long.text().lines().all(|line| line.chars().count() <= 100));
     assert!(help(&["--help"]).succeeded().contains("launch"));
     assert_eq!(help(&["--version"]).succeeded(), help(&["version"]).succeeded());
     help(&[]).failed(2, ["Usage: pleiad <COMMAND>"]);

@@ -89,6 +89,25 @@ fn output_of_finished_jobs_comes_out_when_the_job_ahead_is_stopped() {
     assert_eq!(logged, printed);
 }
 
+/// Goal: a reader that does not read cannot keep the program from being interrupted.
+/// Method: nobody reads the output; the first Ctrl-C waits for it, the second does not.
+#[test]
+fn a_reader_that_does_not_read_holds_up_no_interrupt() {
+    let world = World::new();
+    let mut command = world.pleiad(["run", "--array", "1-10000", "--", "sh", "-c"]);
+    command.args(["seq 20000; touch $2/done-$1", "_", "{}"]).arg(world.path(""));
+    let mut child = command.spawn().unwrap();
+    world.wait_for_file("done-9");
+    signal(&child, "INT");
+    // Then only the program itself is left.
+    wait_until("the end of the jobs", || world.processes().len() == 1);
+    assert_eq!(child.try_wait().unwrap(), None, "what has finished is not thrown away");
+    let start = Instant::now();
+    signal(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(start.elapsed().as_secs() < 5);
+}
+
 #[test]
 fn nothing_survives_when_pleiad_itself_is_killed() {
     let world = World::new();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::World;
+use crate::support::{Ended, World, wait_until};
 
 #[test]
 fn a_job_log_is_what_gnu_parallel_writes() {
@@ -124,4 +124,17 @@ fn results_in_another_directory_than_the_jobs() {
     let job: serde_json::Value = serde_json::from_str(ended.succeeded()).unwrap();
     assert!(job["results"].as_str().unwrap().ends_with("res/1"));
     assert_eq!(job.get("stdout"), None);
+}
+
+#[test]
+fn lines_are_logged_only_when_they_are_written() {
+    let world = World::new();
+    let script = "seq 20000";
+    let mut command = world.pleiad(["run", "--line-buffer", "--joblog", "log", "-j", "1"]);
+    command.args(["--array", "1-3", "--", "sh", "-c", script]);
+    let child = command.spawn().unwrap();
+    wait_until("the log", || world.path("log").exists());
+    assert_eq!(world.read("log").lines().count(), 1, "nobody has read anything");
+    assert_eq!(Ended::of(child).stdout.len(), 3 * 108_894);
+    assert_eq!(world.read("log").lines().count(), 4);
 }
