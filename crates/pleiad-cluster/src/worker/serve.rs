@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use pleiad_types::limits::JOB_MESSAGES_MAX;
@@ -20,9 +20,6 @@ use crate::function::{CleanupCall, JobCall, Place, SetupCall};
 
 /// Job functions get the stack that the main thread of a program usually has.
 const STACK_BYTES: usize = 8 << 20;
-
-/// A job that ended sooner has made no system call, and so has printed nothing.
-const PRINTS_NOTHING: Duration = Duration::from_nanos(400);
 
 /// Where a worker lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -319,7 +316,7 @@ impl SlotRunner {
             let result = panics::catch(|| find::<JobCall>(place)?(&args, &context));
             let ran = began.elapsed();
             drop(args);
-            if self.worker.kind == (Kind::Process { keeps_output: true }) && ran > PRINTS_NOTHING {
+            if self.worker.kind == (Kind::Process { keeps_output: true }) {
                 printed.report(run, outbox);
             }
             let nanos = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
