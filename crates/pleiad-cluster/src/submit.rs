@@ -84,7 +84,9 @@ impl JobOptions {
             once: self.once,
             priority: self.priority,
             lanes_max: self.at_once,
-            lane_jobs_max: if program { 1 } else { base.lane_jobs_max },
+            // A worker that dies may have begun more than it has told of: of those that must not
+            // run twice it has one at a time.
+            lane_jobs_max: if program || self.once { 1 } else { base.lane_jobs_max },
             ..base
         })
     }
