@@ -64,6 +64,7 @@ common::tests![
     a_launcher_killed_during_setups_is_not_the_fault_of_the_setup,
     a_killed_guard_costs_a_retry,
     a_once_job_is_not_run_again_after_the_launcher_was_killed,
+    once_jobs_run_at_most_once_beside_deadly_ones,
     a_function_that_leaves_a_daemon_behind_ends_with_it,
     a_killed_client_leaves_nothing,
     a_terminated_client_leaves_nothing,
@@ -348,7 +349,8 @@ async fn an_idle_worker_that_is_killed_is_replaced() {
     for n in 0..5 {
         assert_eq!(cluster.submit(slowly, (n,)).await.unwrap(), n);
         for worker in workers_of(&marker) {
-            signal(worker, Signal::SIGKILL);
+            // The one before it may not be gone yet.
+            kill(worker);
         }
     }
     // At once, so that the job may be on its way to a dead worker.
@@ -488,6 +490,40 @@ async fn a_once_job_is_not_run_again_after_the_launcher_was_killed() {
     let error = job.await.unwrap_err();
     assert!(matches!(error.kind, JobErrorKind::LostOnce), "{error}");
     nothing_left(&marker).await;
+}
+
+fn notes_and_sometimes_dies((n, log): (u64, PathBuf)) -> u64 {
+    note(&log, &n.to_string());
+    if n % 20 == 7 {
+        std::process::abort();
+    }
+    n
+}
+
+/// Goal: what is not known to have ended may have begun the next one.
+/// Method: tiny jobs, whose ends a worker tells together, and deadly ones among them.
+async fn once_jobs_run_at_most_once_beside_deadly_ones() {
+    let cluster = cluster(1).await;
+    let (_dir, path) = folder();
+    let log = path.join("log");
+    let items: Vec<_> = (0..300).map(|n| (n, log.clone())).collect();
+    let mut results = cluster.map(notes_and_sometimes_dies, items).once().as_completed();
+    let (mut succeeded, mut lost) = (0, 0);
+    while let Some(done) = results.next().await {
+        match done.result {
+            Ok(_) => succeeded += 1,
+            Err(e) => {
+                assert!(matches!(e.kind, JobErrorKind::LostOnce), "{e}");
+                lost += 1;
+            }
+        }
+    }
+    assert_eq!((succeeded, lost), (285, 15));
+    let mut ran = notes(&log);
+    assert_eq!(ran.len(), 300);
+    ran.sort_unstable();
+    ran.dedup();
+    assert_eq!(ran.len(), 300, "none ran twice");
 }
 
 /// Starts a process that belongs to nobody; returns when that runs.
