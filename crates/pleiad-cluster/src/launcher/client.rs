@@ -8,6 +8,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net;
 use std::os::unix::process::CommandExt as _;
 use std::process::{self, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -37,7 +38,6 @@ const CROWDED_RETRY: Duration = Duration::from_millis(2);
 pub struct Launcher {
     socket: UnixStream,
     process: LauncherProcess,
-    last: u64,
     /// Orders for which the socket has had no room: as many as there are launches and stops.
     queue: VecDeque<Packet>,
     /// The first of the queue waits for time, not for the socket.
@@ -78,7 +78,6 @@ impl Launcher {
         Ok(Self {
             socket: UnixStream::from_std(socket)?,
             process,
-            last: 0,
             queue: VecDeque::new(),
             crowded: false,
             incoming: Incoming::default(),
@@ -89,8 +88,10 @@ impl Launcher {
     ///
     /// Never waits: what the launcher has no room for is queued, with its descriptors.
     pub fn launch(&mut self, launch: Launch) -> LaunchId {
-        self.last += 1;
-        let id = self.last;
+        // What is known of the programs of a launcher that has died must not be taken for news of
+        // those of the next.
+        static LATEST: AtomicU64 = AtomicU64::new(0);
+        let id = LATEST.fetch_add(1, Ordering::Relaxed) + 1;
         self.incoming.live.insert(id);
         match Packet::launch(id, launch) {
             _ if self.incoming.ended => {
