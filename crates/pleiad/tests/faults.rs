@@ -55,6 +55,7 @@ common::tests![
     a_job_that_talks_nonsense_fails_alone,
     a_job_that_closes_its_streams_does_no_harm,
     a_deadly_job_in_a_shared_process_fails_alone,
+    a_limit_in_a_shared_process_lets_the_others_run_again,
     a_worker_that_dies_once_costs_a_retry,
     killed_workers_lose_no_result,
     an_idle_worker_that_is_killed_is_replaced,
@@ -282,6 +283,28 @@ async fn a_deadly_job_in_a_shared_process_fails_alone() {
     let shared = cluster.computation().workers(Workers::SharedProcess).open().await.unwrap();
     let (how, _) = death(one_among_many_in(&shared, Fault::Abort, |map| map).await);
     assert_eq!(how, ExitStatus::Signal(6).to_string());
+    cluster.close().await;
+    nothing_left(&marker).await;
+}
+
+async fn a_limit_in_a_shared_process_lets_the_others_run_again() {
+    let (builder, marker) = builder(3);
+    let cluster = builder.grace(Duration::from_millis(50)).start().await.unwrap();
+    let shared = cluster.computation().workers(Workers::SharedProcess).open().await.unwrap();
+    let mut jobs = Vec::new();
+    for _ in 0..2 {
+        let job = shared.submit(attempt_after_hold, ()).start().await.unwrap();
+        begun(&job).await;
+        jobs.push(job);
+    }
+    let endless = shared.submit(item, ((1, Fault::Loop),)).limit(Duration::from_millis(200));
+    let error = endless.await.unwrap_err();
+    assert!(matches!(error.kind, JobErrorKind::LimitReached { .. }), "{error}");
+    for job in jobs {
+        begun(&job).await;
+        job.send(&0_u32).await.unwrap();
+        assert_eq!(job.await.unwrap(), 2);
+    }
     cluster.close().await;
     nothing_left(&marker).await;
 }
