@@ -818,11 +818,10 @@ mod linux {
                 LauncherEvent::Started { .. } | LauncherEvent::NotStarted { .. } => panic!(),
             }
             // Two that end at once may do so in any order.
-            ended.sort_by_key(|line| line.starts_with("launcher"));
             if ended.len() == 1 && ended[0].ends_with("launch-2") {
                 continue;
             }
-            ended.sort();
+            ended.sort_by_key(|line| (line.starts_with("launcher"), line.clone()));
             for line in ended.drain(..) {
                 println!("{line}");
             }

@@ -14,7 +14,8 @@
 //! sorted 882 lines of Cargo.lock, from "" to "version = 4"
 //! and without the file:
 //!   job-8 (split): No such file or directory (os error 2)
-//!   job-13 (merge): job-9, which it waits for, did not succeed
+//!   job-13 (merge): job-9, which it waits for, did not succeed because of job-8 (split): No such
+//!   file or directory (os error 2)
 //! ```
 
 use std::path::{Path, PathBuf};

@@ -187,7 +187,8 @@ fn the_pipeline_sorts_and_its_failure_spreads() {
         "sorted 6 lines of stars, from \"alcyone\" to \"pleione\"",
         "and without the file:",
         "  job-8 (split): No such file or directory (os error 2)",
-        "  job-13 (merge): job-*, which it waits for, did not succeed",
+        "  job-13 (merge): job-*, which it waits for, did not succeed because of job-8 (split): \
+         No such file or directory (os error 2)",
     ]);
 }
 
