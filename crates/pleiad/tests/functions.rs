@@ -498,6 +498,7 @@ async fn a_slow_reader_is_told_how_many_it_missed() {
 
 /// Takes its messages when it is to stop, which it is told behind them.
 fn late(job: &JobContext) {
+    job.send(&"begun".to_owned()).unwrap();
     assert!(job.wait_for_stop(SOON));
     let messages: Vec<u32> = std::iter::from_fn(|| job.try_recv().unwrap()).collect();
     job.send(&(messages.len(), messages[0])).unwrap();
@@ -506,7 +507,8 @@ fn late(job: &JobContext) {
 async fn a_slow_job_loses_the_oldest_messages() {
     let cluster = cluster(1).await;
     let job = cluster.submit(late, ()).start().await.unwrap();
-    until_running(&cluster, job.id()).await;
+    // In the worker, too: before that, it would be taken back instead of told to stop.
+    begun(&job).await;
     for n in 0..1_030_u32 {
         job.send(&n).await.unwrap();
     }
