@@ -248,7 +248,7 @@ impl<'a> Runner<'a> {
 
     fn take_values(&mut self, first: Option<Result<Values, SourceError>>) {
         let mut next = first;
-        for _ in 0..VALUES_A_TURN {
+        for turn in 1..=VALUES_A_TURN {
             match next {
                 None => {
                     self.values = None;
@@ -269,7 +269,8 @@ impl<'a> Runner<'a> {
                     return;
                 }
             }
-            if !self.may_start() {
+            // A value that was received must be taken: at the end of the turn it waits where it is.
+            if turn == VALUES_A_TURN || !self.may_start() {
                 return;
             }
             let Some(values) = &mut self.values else { return };

@@ -138,3 +138,18 @@ fn lines_are_logged_only_when_they_are_written() {
     assert_eq!(Ended::of(child).stdout.len(), 3 * 108_894);
     assert_eq!(world.read("log").lines().count(), 4);
 }
+
+#[test]
+fn many_jobs_are_left_out_without_losing_one_behind_them() {
+    let world = World::new();
+    let run = |more: &[&str]| {
+        let words = ["-j", "4", "--joblog", "log", "--array", "1-600"];
+        world.run([more, &words, &["--", "echo"]].concat())
+    };
+    assert_eq!(run(&[]).text().lines().count(), 600);
+    let log = world.read("log");
+    let kept = |line: &&str| !line.starts_with("600\t");
+    world
+        .write("log", log.lines().filter(kept).map(|line| format!("{line}\n")).collect::<String>());
+    assert_eq!(run(&["--resume"]).text(), "600\n");
+}
