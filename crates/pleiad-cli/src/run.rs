@@ -155,6 +155,7 @@ impl<'a> Runner<'a> {
         let began = Instant::now();
         let cluster = setup::start_cluster(args).await?;
         let slots = setup::slots(args, &cluster)?;
+        setup::open_files(args, slots)?;
         let interrupts = Interrupts::listen().map_err(Problem::failure)?;
         let show = if args.quiet || args.no_progress { Show::OutputOnly } else { Show::Progress };
         if let Some(damaged) = log.as_ref().map(Joblog::damaged).filter(|&damaged| damaged > 0) {

@@ -16,6 +16,13 @@ use crate::units::show_size;
 /// Values read ahead of the jobs that they are for.
 const VALUES_AHEAD: usize = 1024;
 
+/// Open files for each job that runs: where its output and its errors come from.
+const FILES_OF_A_JOB: u64 = 2;
+/// The same if it writes to files by itself: the launcher has one for each job.
+const FILES_WITH_RESULTS: u64 = 1;
+/// Those for everything else.
+const FILES_BESIDES: u64 = 24;
+
 /// Why jobs can never run here.
 #[derive(Debug, thiserror::Error)]
 enum TooLarge {
@@ -27,6 +34,12 @@ enum TooLarge {
     #[error("a job of --memory {} is too large: this machine has {}\n  ask for less",
              show_size(*.wanted), show_size(*.there))]
     Memory { wanted: u64, there: u64 },
+    #[error(
+        "{slots} jobs at once need {wanted} open files, and the limit is {there}\n  \
+             ask for no more than -j {most}, or raise the limit (ulimit -n; the system's is in \
+             /etc/security/limits.conf)"
+    )]
+    Files { slots: u64, wanted: u64, there: u64, most: u64 },
 }
 
 pub(super) async fn start_cluster(args: &Run) -> Result<Cluster, Problem> {
@@ -35,6 +48,20 @@ pub(super) async fn start_cluster(args: &Run) -> Result<Cluster, Problem> {
         builder = builder.cpus(Cpus::tenths(jobs.saturating_mul(cpus(args).as_tenths())));
     }
     builder.start().await.map_err(Problem::failure)
+}
+
+/// Makes room for the files of so many jobs at once. The cluster must have been started, so that
+/// the jobs keep the limit that there was.
+pub(super) fn open_files(args: &Run, slots: u64) -> Result<(), Problem> {
+    // If it cannot be told, a job that has no room will.
+    let Ok(there) = pleiad::raise_open_files_limit() else { return Ok(()) };
+    let of_each = if args.results.is_some() { FILES_WITH_RESULTS } else { FILES_OF_A_JOB };
+    let wanted = slots * of_each + FILES_BESIDES;
+    if wanted <= there {
+        return Ok(());
+    }
+    let most = there.saturating_sub(FILES_BESIDES) / of_each;
+    Err(Problem::usage(TooLarge::Files { slots, wanted, there, most: most.max(1) }))
 }
 
 /// How many jobs have room at once.

@@ -73,6 +73,33 @@ fn a_command_that_is_told_can_be_run_again_as_it_is() {
 }
 
 #[test]
+fn many_jobs_at_once_raise_the_limit_of_open_files_but_for_themselves() {
+    let world = World::new();
+    // Each job waits for the last of them.
+    let job = "ulimit -n; touch {n}; while ! [ -e 300 ]; do sleep 0.2; done";
+    let pleiad = env!("CARGO_BIN_EXE_pleiad");
+    let out = world.bash(&format!(
+        "ulimit -Sn 128; {pleiad} run -j 300 --limit 60 --array 1-300 --shell -- '{job}'"
+    ));
+    assert_eq!(String::from_utf8(out).unwrap(), "128\n".repeat(300));
+}
+
+#[test]
+fn more_jobs_at_once_than_open_files_allow_are_refused() {
+    let world = World::new();
+    let ended = |words: &str| {
+        let pleiad = env!("CARGO_BIN_EXE_pleiad");
+        let run = format!("ulimit -n 64; {pleiad} run {words} 2>&1; echo $?");
+        String::from_utf8(world.bash(&run)).unwrap()
+    };
+    let text = ended("-j 30 sleep ::: 1");
+    assert!(text.contains("no more than -j 20, or raise the limit"), "{text}");
+    assert!(text.ends_with("\n2\n"), "{text}");
+    assert_eq!(ended("-j 20 --array 1-60 --shell -- 'sleep 0.3 # {n}'"), "0\n");
+    assert_eq!(ended("-j 40 --results out --array 1-80 --shell -- 'sleep 0.3 # {n}'"), "0\n");
+}
+
+#[test]
 fn a_failed_job_is_tried_again() {
     let world = World::new();
     // Succeeds at the third try.

@@ -114,7 +114,7 @@ impl Agent {
             grace: self.options.grace,
         };
         let launcher = self.launcher().map_err(|e| NotStarted {
-            text: format!("the launcher process cannot be started: {e}"),
+            text: format!("the launcher process cannot be started: {}", told(&e)),
             transient: true,
         })?;
         let launch = launcher.launch(launch);
@@ -315,7 +315,7 @@ impl NotStarted {
     fn io(what: &str, error: &io::Error) -> Self {
         use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
         let transient = !matches!(error.kind(), NotFound | PermissionDenied | NotADirectory);
-        Self { text: format!("{what}: {error}"), transient }
+        Self { text: format!("{what}: {}", told(error)), transient }
     }
 }
 
@@ -352,10 +352,21 @@ fn open_sink(sink: &Sink, what: &str) -> Result<(OwnedFd, Option<OwnedFd>), NotS
     }
 }
 
+/// The error, with what helps against it.
+fn told(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => {
+            "too many files are open at once; run fewer jobs at once, or raise the limit (ulimit -n)"
+                .to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// Says in a person's words why a program did not start.
 pub(super) fn why_not_started(stage: Stage, error: &io::Error) -> String {
     if stage != Stage::Program {
-        return format!("failed to {stage}: {error}");
+        return format!("failed to {stage}: {}", told(error));
     }
     match error.kind() {
         io::ErrorKind::NotFound => "no such program".to_owned(),

@@ -42,6 +42,8 @@ pub(super) struct Setting<'a> {
     /// Reports go here.
     pub(super) agent: &'a OwnedFd,
     pub(super) environment: &'a [CString],
+    /// The limit of open files that programs begin with, if it is another than the launcher's.
+    pub(super) files: Option<(rlim_t, rlim_t)>,
     pub(super) launcher: Pid,
 }
 
@@ -64,7 +66,7 @@ pub(super) fn run(setting: &Setting<'_>) -> ! {
 }
 
 fn serve(setting: &Setting<'_>) -> io::Result<()> {
-    become_guard(setting.launcher)?;
+    become_guard(setting)?;
     let mut bytes = vec![0; PACKET_BYTES_MAX];
     let mut control = nix::cmsg_space!([std::os::fd::RawFd; DESCRIPTORS_MAX]);
     loop {
@@ -134,17 +136,20 @@ impl<T, E: Into<io::Error>> AtStage<T> for Result<T, E> {
     }
 }
 
-fn become_guard(launcher: Pid) -> io::Result<()> {
+fn become_guard(setting: &Setting<'_>) -> io::Result<()> {
     let _ = prctl::set_name(c"pleiad-guard");
     prctl::set_child_subreaper(true)?;
     prctl::set_pdeathsig(STOP_ORPHAN)?;
-    if getppid() != launcher {
+    if getppid() != setting.launcher {
         // It died before it could have told.
         return Err(Errno::EPIPE.into());
     }
     // What the launcher has changed. It stays blocked here, so this is for the program alone.
     for signal in super::serve::CHANGED {
         sys::set_signal(signal, Effect::Default)?;
+    }
+    if let Some((soft, hard)) = setting.files {
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
     }
     Ok(())
 }

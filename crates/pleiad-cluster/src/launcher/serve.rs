@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{Pid, dup2_stdin, getpid, pipe2, setsid};
@@ -53,6 +54,8 @@ struct Server {
     socket: OwnedFd,
     notifier: Notifier,
     environment: Vec<CString>,
+    /// Open files that a program may have, which were the launcher's own at first.
+    files: Option<(rlim_t, rlim_t)>,
     own: Pid,
     guards: HashMap<i32, Guard>,
     /// Guards whose program has ended, which wait for another: making one costs as much as all else
@@ -98,6 +101,7 @@ impl Server {
             socket,
             notifier,
             environment: environment(),
+            files: raise_files(),
             own: getpid(),
             guards: HashMap::new(),
             idle: Vec::new(),
@@ -256,6 +260,7 @@ impl Server {
                 done: &self.done_sender,
                 agent: &self.socket,
                 environment: &self.environment,
+                files: self.files,
                 launcher: self.own,
             });
         }
@@ -360,6 +365,14 @@ fn close_all_on_exec() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Takes as many open files as the system allows, one of which is needed for each guard, and gives
+/// the limit that there was before.
+fn raise_files() -> Option<(rlim_t, rlim_t)> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;
+    Some((soft, hard))
 }
 
 /// What programs inherit: everything but this process's role.
