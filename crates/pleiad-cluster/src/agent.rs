@@ -54,9 +54,25 @@ pub(crate) enum AgentEvent {
 
 /// What the engine is to know.
 pub(crate) enum News {
-    Ended { lane: LaneId, run: Run, ran: Duration, end: End<Report> },
-    Message { job: JobId, body: Bytes },
-    Progress { job: JobId, done: u64, total: u64 },
+    Ended {
+        lane: LaneId,
+        run: Run,
+        ran: Duration,
+        end: End<Report>,
+    },
+    /// The worker of this lane is set up, and has begun with the first job.
+    Began {
+        lane: LaneId,
+    },
+    Message {
+        job: JobId,
+        body: Bytes,
+    },
+    Progress {
+        job: JobId,
+        done: u64,
+        total: u64,
+    },
     Event(EventKind),
 }
 
@@ -260,18 +276,29 @@ impl Agent {
         }
     }
 
-    /// Passes a message on to a job that runs or stands in a lane; gives it back if it does not.
+    /// Passes a message on to a job that runs; gives it back if it does not.
     pub(crate) fn send(&mut self, job: JobId, body: Bytes) -> Result<(), Bytes> {
-        let found = self.lanes.values().find_map(|lane| match &lane.kind {
-            LaneKind::Worker { at: Some((worker, slot)), .. } => {
-                let run = lane.queue.iter().find(|run| run.0 == job)?;
-                Some((*worker, *slot, *run))
-            }
-            _ => None,
+        let found = self.lanes.values().find_map(|lane| {
+            let (run, worker, slot) = self.call_in(lane)?;
+            (run.0 == job).then_some((run, worker, slot))
         });
-        let Some((worker, slot, run)) = found else { return Err(body) };
+        let Some((run, worker, slot)) = found else { return Err(body) };
         self.pass_message(worker, slot, run, body);
         Ok(())
+    }
+
+    /// The job whose function runs in this lane, as far as is known here.
+    pub(crate) fn running_in(&self, lane: LaneId) -> Option<JobId> {
+        self.call_in(self.lanes.get(&lane)?).map(|(run, ..)| run.0)
+    }
+
+    /// The call that runs in a lane, and where. Those behind it may be given back, and so may the
+    /// first one while its worker is set up.
+    fn call_in(&self, lane: &Lane) -> Option<(Run, WorkerId, u16)> {
+        let LaneKind::Worker { at: Some((worker, slot)) } = lane.kind else { return None };
+        let run = *lane.queue.front()?;
+        self.workers.get(&worker).filter(|worker| worker.is_ready())?;
+        Some((run, worker, slot))
     }
 
     /// What a task of the agent has to report.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use pleiad_sched::{CancelResult, Failure, MachineSpec, Outcome, Output, Scheduler, Table};
 use pleiad_types::limits::JOB_MESSAGES_MAX;
-use pleiad_types::{Attempt, JobId, MachineId, Time};
+use pleiad_types::{Attempt, JobId, LaneId, MachineId, Time};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub(crate) use command::{Command, Computation, ProgramWork, Setup, Submission, Work, WorkersMode};
@@ -230,11 +230,7 @@ impl Engine {
                 let Some(entry) = self.jobs.get_mut(job.0) else { return };
                 let Some(class) = self.scheduler.class_of(class) else { return };
                 self.agent.run(self.now, lane, (job, attempt), class, deaths > 0, &entry.work);
-                if !self.early.is_empty() {
-                    for body in self.early.remove(&job).unwrap_or_default() {
-                        let _ = self.agent.send(job, body);
-                    }
-                }
+                self.pass_early(lane);
                 self.announce(|| EventKind::Assigned { job, attempt });
             }
             Output::CloseLane { lane, .. } => self.agent.close_lane(lane),
@@ -334,7 +330,9 @@ impl Engine {
             News::Ended { lane, run: (job, attempt), ran, end } => {
                 let now = self.now;
                 self.scheduler.handle_ended(now, self.machine, lane, job, attempt, ran, end);
+                self.pass_early(lane);
             }
+            News::Began { lane } => self.pass_early(lane),
             News::Message { job, body } => {
                 if let Some(entry) = self.jobs.get(job.0) {
                     self.sets.message(&entry.owner, job, body);
@@ -494,7 +492,9 @@ impl Engine {
             Some(Entry { work: Work::Program(_), .. }) => return Err(SendError::Program),
             Some(Entry { work: Work::Call { .. }, .. }) => {}
         }
-        if let Err(body) = self.agent.send(job, body) {
+        // In order: not past those that are still kept.
+        let kept = self.early.contains_key(&job);
+        if let Err(body) = if kept { Err(body) } else { self.agent.send(job, body) } {
             let waiting = self.early.entry(job).or_default();
             if waiting.len() == JOB_MESSAGES_MAX {
                 waiting.pop_front();
@@ -502,6 +502,17 @@ impl Engine {
             waiting.push_back(body);
         }
         Ok(())
+    }
+
+    /// Hands the job that runs in a lane what was kept for it.
+    fn pass_early(&mut self, lane: LaneId) {
+        if self.early.is_empty() {
+            return;
+        }
+        let Some(job) = self.agent.running_in(lane) else { return };
+        for body in self.early.remove(&job).unwrap_or_default() {
+            let _ = self.agent.send(job, body);
+        }
     }
 
     fn submit_set(&mut self, now: Time, set: SetId, works: Vec<Work>, first_index: usize) {

@@ -347,7 +347,7 @@ impl<T> Job<T> {
     /// Sends it a message, which it gets by [`JobContext::recv`](crate::JobContext::recv).
     ///
     /// Messages arrive in order, also those sent before it has begun. More than 1,024 that it has
-    /// not taken push out the oldest. What one attempt has taken is not given to the next.
+    /// not taken push out the oldest. What was sent while one attempt ran is not given to the next.
     ///
     /// # Errors
     ///

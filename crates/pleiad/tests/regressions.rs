@@ -5,17 +5,21 @@
 mod common;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use common::{builder, eventually, folder, parent_of, processes_with, signal};
+use common::{begun, builder, cluster, eventually, folder, parent_of, processes_with, signal};
 use nix::sys::signal::Signal;
-use pleiad::Program;
+use pleiad::{Explanation, JobContext, JobState, Program};
 
 fn main() -> ExitCode {
     pleiad::init();
     common::run(trials())
 }
 
-common::tests![news_of_a_dead_launcher_is_not_taken_for_news_of_the_next];
+common::tests![
+    news_of_a_dead_launcher_is_not_taken_for_news_of_the_next,
+    a_job_that_is_given_back_keeps_its_messages,
+];
 
 /// The launcher of a program.
 fn launcher_of(program: i32) -> i32 {
@@ -50,4 +54,36 @@ async fn news_of_a_dead_launcher_is_not_taken_for_news_of_the_next() {
     std::fs::write(pipe, "read by the second\n").unwrap();
     let output = reader.await.unwrap();
     assert_eq!(output.stdout.text().unwrap(), "read by the second\n");
+}
+
+/// Says that it has begun, and waits for a word: for so many milliseconds.
+fn listen(job: &JobContext, millis: u64) -> Option<String> {
+    job.send(&"begun".to_owned()).unwrap();
+    job.recv(Duration::from_millis(millis)).unwrap()
+}
+
+/// Goal: what is sent to a job that stands behind another reaches it wherever it runs at last.
+/// Method: the one before it holds the lane for so long that all behind it are asked back.
+async fn a_job_that_is_given_back_keeps_its_messages() {
+    let cluster = cluster(1).await;
+    cluster.map(|_: u32| (), 0..100).await.unwrap();
+    let first = cluster.submit(listen, (30_000,)).start().await.unwrap();
+    begun(&first).await;
+    let mut others = Vec::new();
+    for n in 0..8 {
+        let millis = if n == 0 { 500 } else { 30_000 };
+        others.push(cluster.submit(listen, (millis,)).start().await.unwrap());
+    }
+    first.send(&"go on".to_owned()).await.unwrap();
+    begun(&others[0]).await;
+    let state = others[1].explain().await;
+    assert!(matches!(state, Explanation::State(JobState::Queued { .. })), "{state}");
+    for word in ["one", "two"] {
+        others[1].send(&word.to_owned()).await.unwrap();
+    }
+    for job in others.iter().skip(2) {
+        job.cancel().await;
+    }
+    assert_eq!(others.remove(0).await.unwrap(), None);
+    assert_eq!(others.remove(0).await.unwrap().as_deref(), Some("one"));
 }

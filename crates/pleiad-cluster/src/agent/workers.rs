@@ -411,6 +411,8 @@ impl Agent {
             FromWorker::Ready => {
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.ready = true;
+                    let lanes = worker.slots.iter().flatten();
+                    self.news.extend(lanes.map(|lane| News::Began { lane: *lane }));
                     if let Some(opened) = self.computations.get_mut(&worker.key.computation) {
                         opened.setup_deaths = 0;
                     }
@@ -563,6 +565,10 @@ struct Parts {
 }
 
 impl Worker {
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready
+    }
+
     fn stderr_text(&self) -> String {
         if let Some(tail) = &self.stderr {
             return tail.lock().unwrap_or_else(PoisonError::into_inner).text();
