@@ -60,7 +60,7 @@ pub(crate) enum News {
         ran: Duration,
         end: End<Report>,
     },
-    /// The worker of this lane is set up, and has begun with the first job.
+    /// The worker of this lane has been set up, and begins with its first job.
     Began {
         lane: LaneId,
     },
