@@ -367,7 +367,7 @@ impl Engine {
             }
             Command::CancelSet { set } => self.cancel_set(now, set),
             Command::FinishSetEarly { set } => {
-                for job in self.sets.jobs(set) {
+                for job in self.jobs_of(set) {
                     self.scheduler.finish_early(now, job);
                 }
             }
@@ -477,12 +477,21 @@ impl Engine {
         }
     }
 
-    /// Cancels the jobs of a set, the latest first, so that nothing starts in the room that others
-    /// leave. To those that are final it does nothing.
     fn cancel_set(&mut self, now: Time, set: SetId) {
-        for job in self.sets.jobs(set) {
+        for job in self.jobs_of(set) {
             self.scheduler.cancel(now, job);
         }
+    }
+
+    /// The set's jobs that are not final, the latest first, so that nothing starts in the room that
+    /// others leave when they are ended one by one.
+    fn jobs_of(&self, set: SetId) -> Vec<JobId> {
+        let is_in = |owner: &Owner| matches!(owner, Owner::Set { set: other, .. } if *other == set);
+        let found = self.jobs.iter().filter(|(_, entry)| is_in(&entry.owner));
+        let found = found.map(|(job, _)| JobId(job)).take(self.sets.unfinished(set));
+        let mut jobs: Vec<JobId> = found.collect();
+        jobs.reverse();
+        jobs
     }
 
     /// Passes a message on to a job, or keeps it until that has begun.
@@ -521,12 +530,12 @@ impl Engine {
             if self.closing.is_some() {
                 let error = JobError::from(SubmitError::Closed);
                 let job = JobId(0);
-                self.sets.done(set, Done { index, job, attempt: Attempt(0), result: Err(error) });
+                self.sets.tell(set, Done { index, job, attempt: Attempt(0), result: Err(error) });
                 continue;
             }
             let Ok(job) = self.scheduler.submit(now, class, &[]) else { continue };
             self.jobs.insert(job.0, Entry { work, owner: Owner::Set { set, index } });
-            self.sets.add(set, job);
+            self.sets.add(set);
             self.announce(|| EventKind::Accepted { job });
         }
     }

@@ -187,9 +187,7 @@ pub(super) struct Sets {
 struct Set {
     class: ClassId,
     shared: Arc<SetShared>,
-    /// Runs of consecutive numbers: the first, and how many.
-    jobs: Vec<(JobId, u64)>,
-    unfinished: u64,
+    unfinished: usize,
     done: Vec<Done>,
     sender: mpsc::UnboundedSender<Vec<Done>>,
 }
@@ -202,7 +200,7 @@ impl Sets {
         shared: Arc<SetShared>,
         sender: mpsc::UnboundedSender<Vec<Done>>,
     ) {
-        let set = Set { class, shared, jobs: Vec::new(), unfinished: 0, done: Vec::new(), sender };
+        let set = Set { class, shared, unfinished: 0, done: Vec::new(), sender };
         self.sets.insert(id, set);
     }
 
@@ -210,27 +208,29 @@ impl Sets {
         self.sets.get(&set).map(|set| set.class)
     }
 
-    pub(super) fn add(&mut self, set: SetId, job: JobId) {
-        let Some(set) = self.sets.get_mut(&set) else { return };
-        if set.unfinished == 0 {
-            set.jobs.clear();
-        }
-        set.unfinished += 1;
-        match set.jobs.last_mut() {
-            Some((first, count)) if first.0 + *count == job.0 => *count += 1,
-            _ => set.jobs.push((job, 1)),
+    /// Counts one more job that is not final.
+    pub(super) fn add(&mut self, set: SetId) {
+        if let Some(set) = self.sets.get_mut(&set) {
+            set.unfinished += 1;
         }
     }
 
-    /// The set's jobs, the latest first; some may be final already.
-    pub(super) fn jobs(&self, set: SetId) -> Vec<JobId> {
-        let runs = self.sets.get(&set).map(|set| &set.jobs[..]).unwrap_or_default();
-        runs.iter().rev().flat_map(|(first, n)| (first.0..first.0 + n).rev().map(JobId)).collect()
+    /// How many of the set's jobs are not final.
+    pub(super) fn unfinished(&self, set: SetId) -> usize {
+        self.sets.get(&set).map_or(0, |set| set.unfinished)
     }
 
+    /// A job of the set is final.
     pub(super) fn done(&mut self, id: SetId, done: Done) {
+        if let Some(set) = self.sets.get_mut(&id) {
+            set.unfinished -= 1;
+            self.tell(id, done);
+        }
+    }
+
+    /// Tells whoever waits for the set.
+    pub(super) fn tell(&mut self, id: SetId, done: Done) {
         let Some(set) = self.sets.get_mut(&id) else { return };
-        set.unfinished = set.unfinished.saturating_sub(1);
         if set.done.is_empty() {
             self.with_news.push(id);
         }
