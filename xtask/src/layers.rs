@@ -34,6 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "anyhow",
             "clap",
+            "console",
             "futures-util",
             "humantime",
             "indicatif",

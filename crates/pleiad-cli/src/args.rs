@@ -18,7 +18,6 @@ const AT_ONCE_MAX: u32 = 10_000;
     name = "pleiad",
     version,
     about = "Runs jobs on every core you own",
-    disable_help_subcommand = true,
     max_term_width = 100
 )]
 pub(crate) struct Cli {
@@ -66,7 +65,8 @@ pub(crate) struct Run {
     #[arg(short = '0', long, requires = "lines", help_heading = "What to run over")]
     pub(crate) null: bool,
 
-    /// Give the file named by the value as standard input, instead of its name as an argument
+    /// Give the file named by the value as standard input, instead of its name as an argument;
+    /// without this, jobs have empty standard input
     #[arg(long, help_heading = "The command")]
     pub(crate) stdin_each: bool,
 
@@ -143,12 +143,12 @@ pub(crate) struct Run {
     )]
     pub(crate) retries: u32,
 
-    /// Wait before the first retry; each further wait is twice as long, up to 5 minutes
-    /// [default: 1s]
+    /// Wait before the first retry; each further wait is twice as long, up to 5 minutes; 0 is at
+    /// once [default: 1s]
     #[arg(
         long,
         value_name = "TIME",
-        value_parser = units::time,
+        value_parser = units::time_or_zero,
         allow_hyphen_values = true,
         requires = "retries",
         help_heading = "When a job fails"
@@ -241,7 +241,7 @@ pub(crate) struct Launch {
     pub(crate) cpu_time: Option<Duration>,
 
     /// Files that each of its processes can have open
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(3..), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = open_files, allow_hyphen_values = true)]
     pub(crate) files: Option<u64>,
 
     /// End it after this time
@@ -304,9 +304,12 @@ Exit status:
 The first Ctrl-C asks the jobs to stop, a second one ends them at once.";
 
 fn at_once(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(n @ 1..=AT_ONCE_MAX) => Ok(n),
-        _ => Err(format!("expected a number from 1 to {AT_ONCE_MAX}")),
+    // To GNU parallel, +1 is one more than there are processors.
+    match text.parse().ok().filter(|_| !text.starts_with('+')).unwrap_or(0) {
+        n @ 1..=AT_ONCE_MAX => Ok(n),
+        _ => Err(format!(
+            "expected a number from 1 to {AT_ONCE_MAX}; without -j as many run as there is room for"
+        )),
     }
 }
 
@@ -322,6 +325,14 @@ fn retries(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(n @ 0..=1_000_000) => Ok(n),
         _ => Err("expected a number from 0 to 1000000".into()),
+    }
+}
+
+fn open_files(text: &str) -> Result<u64, String> {
+    // Three are open at the start.
+    match text.parse() {
+        Ok(n @ 3..) => Ok(n),
+        _ => Err("expected a number of at least 3".into()),
     }
 }
 
@@ -367,6 +378,8 @@ mod tests {
             (["-j", "0"], "from 1 to 10000"),
             (["-j", "-1"], "from 1 to 10000"),
             (["-j", "1000000"], "from 1 to 10000"),
+            (["-j", "+1"], "from 1 to 10000"),
+            (["-j", "50%"], "without -j as many run"),
             (["--cpus", "0"], "at least 0.1"),
             (["--cpus", "-2"], "steps of 0.1"),
             (["--memory", "0"], "above zero"),

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use pleiad::{ForegroundEnd, ProcessLimits, limits};
 
 use crate::args::Launch;
@@ -31,6 +31,10 @@ pub(crate) fn launch(args: Launch) -> Result<u8, Problem> {
     let env: Vec<_> =
         env.into_iter().map(|variable| (variable.name, Some(variable.value))).collect();
     let args: Vec<OsString> = words.collect();
+    if let Some(folder) = workdir.as_deref().filter(|folder| !folder.is_dir()) {
+        let error = anyhow!("cannot start {shown} in {}: no such directory", folder.display());
+        return Err(Problem { code: FAILED_ITSELF, error });
+    }
     let grace = limits::STOP_GRACE;
     let end = pleiad::launch_foreground(program, args, env, workdir, process_limits, limit, grace);
     match end {

@@ -45,36 +45,43 @@ impl Progress {
         Self { samples: VecDeque::from([(now, 0)]) }
     }
 
-    /// How far the run is: `118 done, 2 failed, 4 running, 174 waiting, 52/s, 3 s left`.
-    pub(crate) fn describe(&mut self, now: Instant, counts: &Counts) -> String {
-        let rate = self.rate(now, counts.done());
-        let mut text = match counts.total {
+    /// How far the run is: `118 done, 2 failed, 4 running, 174 waiting, 52/s, 3 s left`. Of what
+    /// does not fit into so many columns, the least important parts are left out.
+    pub(crate) fn describe(&mut self, now: Instant, counts: &Counts, columns: usize) -> String {
+        let done = match counts.total {
             Some(total) => format!("{} of {total} done", counts.done()),
             None => format!("{} done", counts.done()),
         };
-        if counts.failed > 0 {
-            text += &format!(", {} failed", counts.failed);
-        }
-        text += &format!(", {} running", counts.running);
-        match (counts.waiting(), counts.total) {
-            (0, _) => {}
-            (waiting, Some(_)) => text += &format!(", {waiting} waiting"),
-            (waiting, None) => text += &format!(", {waiting} or more waiting"),
-        }
-        if let Some(rate) = rate {
-            text += &match rate {
-                10.0.. => format!(", {rate:.0}/s"),
-                1.0.. => format!(", {rate:.1}/s"),
-                _ => format!(", {:.0}/min", rate * 60.0),
-            };
-            if let Some(total) = counts.total.filter(|&total| total > counts.done()) {
-                let left = (total - counts.done()) as f64 / rate;
-                if let Ok(left) = Duration::try_from_secs_f64(left.ceil()) {
-                    text += &format!(", {} left", show_left(left));
-                }
+        let rate = self.rate(now, counts.done());
+        let mut parts = [
+            Some(done),
+            (counts.failed > 0).then(|| format!("{} failed", counts.failed)),
+            Some(format!("{} running", counts.running)),
+            match (counts.waiting(), counts.total) {
+                (0, _) => None,
+                (waiting, Some(_)) => Some(format!("{waiting} waiting")),
+                (waiting, None) => Some(format!("{waiting} or more waiting")),
+            },
+            rate.map(|rate| match rate {
+                10.0.. => format!("{rate:.0}/s"),
+                1.0.. => format!("{rate:.1}/s"),
+                _ => format!("{:.0}/min", rate * 60.0),
+            }),
+            rate.zip(counts.total).and_then(|(rate, total)| {
+                let left = total.checked_sub(counts.done()).filter(|&left| left > 0)?;
+                let left = Duration::try_from_secs_f64((left as f64 / rate).ceil()).ok()?;
+                Some(format!("{} left", show_left(left)))
+            }),
+        ];
+        // Waiting, running, the rate, the time left, failures: in this order they go.
+        let mut least = [3, 2, 4, 5, 1].into_iter();
+        loop {
+            let text = parts.iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ");
+            match least.next() {
+                Some(part) if text.chars().count() > columns => parts[part] = None,
+                _ => return text,
             }
         }
-        text
     }
 
     fn rate(&mut self, now: Instant, done: u64) -> Option<f64> {
@@ -109,9 +116,26 @@ mod tests {
         let mut progress = Progress::new(start);
         let counts = Counts { total: Some(300), succeeded: 98, failed: 2, running: 4, queued: 100 };
         assert_eq!(
-            progress.describe(start + Duration::from_secs(4), &counts),
+            progress.describe(start + Duration::from_secs(4), &counts, usize::MAX),
             "100 of 300 done, 2 failed, 4 running, 196 waiting, 25/s, 8 s left"
         );
+    }
+
+    #[test]
+    fn a_narrow_line_leaves_out_what_matters_least() {
+        let counts = Counts { total: Some(300), succeeded: 98, failed: 2, running: 4, queued: 100 };
+        for (columns, expected) in [
+            (60, "100 of 300 done, 2 failed, 4 running, 25/s, 8 s left"),
+            (45, "100 of 300 done, 2 failed, 25/s, 8 s left"),
+            (40, "100 of 300 done, 2 failed, 8 s left"),
+            (26, "100 of 300 done, 2 failed"),
+            (10, "100 of 300 done"),
+        ] {
+            let start = Instant::now();
+            let mut progress = Progress::new(start);
+            let text = progress.describe(start + Duration::from_secs(4), &counts, columns);
+            assert_eq!(text, expected, "{columns}");
+        }
     }
 
     #[test]
@@ -119,7 +143,7 @@ mod tests {
         let start = Instant::now();
         let mut progress = Progress::new(start);
         let counts = Counts { total: None, succeeded: 3, failed: 0, running: 2, queued: 9 };
-        let text = progress.describe(start + Duration::from_secs(2), &counts);
+        let text = progress.describe(start + Duration::from_secs(2), &counts, usize::MAX);
         assert_eq!(text, "3 done, 2 running, 9 or more waiting, 1.5/s");
     }
 
@@ -127,7 +151,8 @@ mod tests {
     fn nothing_done_yet_has_no_rate() {
         let mut progress = Progress::new(Instant::now());
         let counts = Counts { total: Some(2), running: 2, ..Counts::default() };
-        let text = progress.describe(Instant::now() + Duration::from_secs(1), &counts);
+        let later = Instant::now() + Duration::from_secs(1);
+        let text = progress.describe(later, &counts, usize::MAX);
         assert_eq!(text, "0 of 2 done, 2 running");
     }
 
@@ -140,7 +165,7 @@ mod tests {
             // Ten a second at first, one a second later.
             let done = if second < 50 { second * 10 } else { 500 + second - 50 };
             let counts = Counts { total: Some(1000), succeeded: done, ..Counts::default() };
-            text = progress.describe(start + Duration::from_secs(second), &counts);
+            text = progress.describe(start + Duration::from_secs(second), &counts, usize::MAX);
             assert!(progress.samples.len() <= SAMPLES_MAX + 2);
         }
         assert!(text.contains(", 1.0/s, "), "{text}");

@@ -1,5 +1,6 @@
 //! What a run says at its end.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,8 @@ use crate::units::show_time;
 const NAMED_MAX: usize = 20;
 /// Lines of standard error that are told of each.
 const LINES_MAX: usize = 5;
+/// Characters of a command that are told.
+const COMMAND_CHARS_MAX: usize = 2000;
 /// Characters of one such line.
 const LINE_CHARS_MAX: usize = 400;
 
@@ -126,7 +129,7 @@ impl Tally {
 
 impl Failure {
     fn describe(&self, text: &mut String) {
-        *text += &format!("\njob {}: {}\n  {}", self.number, self.command, self.how);
+        *text += &format!("\njob {}: {}\n  {}", self.number, cut(&self.command), self.how);
         if let Some(ran) = self.ran {
             *text += &format!(" after {}", show_time(ran));
         }
@@ -139,6 +142,16 @@ impl Failure {
         }
         if let Some(results) = &self.results {
             *text += &format!("  all of its output: {}\n", results.display());
+        }
+    }
+}
+
+/// The command, unless it is too long to be read.
+fn cut(command: &str) -> Cow<'_, str> {
+    match command.char_indices().nth(COMMAND_CHARS_MAX) {
+        None => command.into(),
+        Some((end, _)) => {
+            format!("{}… ({} bytes; a job log has it all)", &command[..end], command.len()).into()
         }
     }
 }
@@ -197,6 +210,14 @@ mod tests {
         assert_eq!(text.matches("exit status 3").count(), 20);
         assert!(text.contains("… and 30 more; see the job log"), "{text}");
         assert!(text.ends_with("succeeded:\n  pleiad run …\n"), "{text}");
+    }
+
+    #[test]
+    fn a_command_that_is_too_long_to_read_is_cut() {
+        let command = "ä".repeat(200_000);
+        assert_eq!(cut("sh -c ä"), "sh -c ä");
+        let shown = cut(&command).into_owned();
+        assert!(shown.chars().count() < 2100 && shown.contains("… (400000 bytes;"), "{shown}");
     }
 
     #[test]

@@ -28,6 +28,14 @@ pub(crate) fn time(text: &str) -> Result<Duration, UnitError> {
     if time.is_zero() { Err(UnitError::ZeroTime) } else { Ok(time) }
 }
 
+/// As [`time`], or `0`.
+pub(crate) fn time_or_zero(text: &str) -> Result<Duration, UnitError> {
+    match time(text) {
+        Err(UnitError::ZeroTime) => Ok(Duration::ZERO),
+        other => other,
+    }
+}
+
 /// Reads `4096` (bytes), `512M`, `1.5GiB`: above zero. Every unit is a power of 1024.
 pub(crate) fn size(text: &str) -> Result<u64, UnitError> {
     let text = text.trim();

@@ -23,7 +23,7 @@ use crate::engine::{Computation, Inbound, Report, Work};
 use crate::error::JobErrorKind;
 use crate::events::EventKind;
 use crate::init;
-use crate::launcher::{LaunchId, Launcher, LauncherEvent, StopHow};
+use crate::launcher::{LaunchId, Launcher, LauncherEvent, Stage, StopHow};
 use crate::worker::wire::FromWorker;
 use programs::{Finished, RunningProgram};
 use workers::{Worker, WorkerId};
@@ -329,7 +329,12 @@ impl Agent {
                 self.launchers_lost = 0;
             }
             LauncherEvent::NotStarted { id, stage, error } => {
-                let why = programs::why_not_started(stage, &error);
+                let is_missing = error.kind() == io::ErrorKind::NotFound;
+                let why = if is_missing && stage == Stage::Program && self.lacks_interpreter(id) {
+                    "the interpreter that its first line names is missing".to_owned()
+                } else {
+                    programs::why_not_started(stage, &error)
+                };
                 let transient = !matches!(
                     error.kind(),
                     io::ErrorKind::NotFound

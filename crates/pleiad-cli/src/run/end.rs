@@ -54,7 +54,9 @@ impl Runner<'_> {
         let took = began.elapsed();
         let is_interesting = !args.quiet
             && (has_bar || took >= LONG_RUN || self.tally.left_out > 0 || stop.is_some());
-        if self.tally.failed > 0 || is_interesting {
+        // Where nothing was handed in, the error says it all, and advice would be wrong.
+        let is_refused = error.is_some() && self.places == 0;
+        if !is_refused && (self.tally.failed > 0 || is_interesting) {
             let text = report(args, &self.tally, stop.as_ref(), took);
             let _ = io::stderr().write_all(text.as_bytes());
         } else if self.numbers == 0 && error.is_none() && !args.quiet {
@@ -65,7 +67,7 @@ impl Runner<'_> {
             (Some(Stop::Interrupted(signal)), Some(error)) => {
                 Err(Problem { code: interrupted(signal), error })
             }
-            (_, Some(error)) if self.places == 0 => Err(Problem::usage(error)),
+            (_, Some(error)) if is_refused => Err(Problem::usage(error)),
             (_, Some(error)) => Err(Problem::failure(error)),
             (_, None) => Ok(self.tally.exit_code()),
         }

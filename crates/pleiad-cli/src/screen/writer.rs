@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pleiad::Stream;
 use tokio::sync::mpsc;
@@ -128,12 +129,18 @@ impl Writer {
         let now = Instant::now();
         if self.wants_bar {
             if !self.is_mid_line {
-                let line = self.progress.describe(now, &counts);
-                draw(self.bar.get_or_insert_with(new_bar), &counts, line);
+                let columns = usize::from(Term::stderr().size().1);
+                let graph = if columns < WIDE_COLUMNS { 10 } else { 24 };
+                let room = match counts.total {
+                    Some(_) => columns.saturating_sub(graph + " 100% ".len()),
+                    None => columns.saturating_sub("| ".len()),
+                };
+                let line = self.progress.describe(now, &counts, room);
+                draw(self.bar.get_or_insert_with(new_bar), &counts, graph, line);
             }
         } else if self.show == Show::Progress && now >= self.next_line {
             self.next_line = now + LINE_EVERY;
-            let line = self.progress.describe(now, &counts);
+            let line = self.progress.describe(now, &counts, usize::MAX);
             self.put(Stream::Stderr, format!("pleiad: {line}\n").as_bytes());
         }
     }
@@ -227,19 +234,22 @@ fn write_pieces(pieces: &[(Stream, Vec<u8>)], has_failed: bool) -> io::Result<()
     result
 }
 
+/// A terminal with fewer columns has a shorter bar.
+const WIDE_COLUMNS: usize = 100;
+
 fn new_bar() -> ProgressBar {
     let bar = ProgressBar::no_length();
     bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_HZ));
     bar
 }
 
-fn draw(bar: &ProgressBar, counts: &Counts, line: String) {
+fn draw(bar: &ProgressBar, counts: &Counts, graph: usize, line: String) {
     if bar.length() != counts.total || bar.position() == 0 {
         let template = match counts.total {
-            Some(_) => "{bar:24.cyan/dim} {percent:>3}% {wide_msg}",
-            None => "{spinner:.cyan} {wide_msg}",
+            Some(_) => format!("{{bar:{graph}.cyan/dim}} {{percent:>3}}% {{wide_msg}}"),
+            None => "{spinner:.cyan} {wide_msg}".to_owned(),
         };
-        let style = ProgressStyle::with_template(template).expect("the template is right");
+        let style = ProgressStyle::with_template(&template).expect("the template is right");
         bar.set_style(style.progress_chars("━╸─"));
         counts.total.map_or_else(|| bar.unset_length(), |total| bar.set_length(total));
     }

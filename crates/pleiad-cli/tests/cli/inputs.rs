@@ -54,6 +54,34 @@ fn closed_streams_do_no_harm() {
     }
 }
 
+/// Goal: no value is lost where one group of values ends and the next begins.
+/// Method: numbers of values around the sizes of groups, from each kind of source.
+#[test]
+fn no_value_is_lost_between_groups() {
+    let world = World::new();
+    for count in [1, 255, 256, 257, 513, 1025] {
+        let numbers: Vec<String> = (1..=count).map(|n| n.to_string()).collect();
+        let lines = numbers.join("\n") + "\n";
+        world.write("numbers", &lines);
+        let array = format!("1-{count}");
+        let listed: Vec<&str> =
+            ["echo", ":::"].into_iter().chain(numbers.iter().map(String::as_str)).collect();
+        for words in [
+            vec!["-j", "600", "--lines", "numbers", "--", "echo"],
+            vec!["--array", &array, "--", "echo"],
+            [vec!["-j", "300"], listed].concat(),
+        ] {
+            let ended = world.run(&words);
+            assert_eq!(
+                (ended.code, ended.text()),
+                (0, lines.as_str()),
+                "{count}: {}",
+                &words[..4].join(" ")
+            );
+        }
+    }
+}
+
 /// Goal: a million values from a pipe take no more memory than a few.
 /// Method: the most memory of the process is read when all values have passed, before it ends.
 #[test]

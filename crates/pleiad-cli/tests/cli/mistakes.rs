@@ -55,17 +55,20 @@ fn what_cannot_be_started_is_the_failure_of_that_job_alone() {
     world.write("ok", "#!/bin/sh\necho fine\n");
     world.write("garbage", "\u{1}\u{2}\u{3}");
     world.write("plain", "");
-    for name in ["ok", "garbage"] {
+    world.write("orphan", "#!/nowhere/sh\n");
+    for name in ["ok", "garbage", "orphan"] {
         fs::set_permissions(world.path(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let ended = world.run(["{}", ":::", "./ok", "./nowhere", "./plain", "./garbage", "./ok"]);
+    let ended =
+        world.run(["{}", ":::", "./ok", "./nowhere", "./plain", "./garbage", "./orphan", "./ok"]);
     ended.failed(
         1,
         [
-            "3 of 5 jobs failed",
+            "4 of 6 jobs failed",
             "job 2: ./nowhere\n  cannot be started: no such program",
             "job 3: ./plain\n  cannot be started: it is not executable",
             "job 4: ./garbage\n  cannot be started: it is no program",
+            "job 5: ./orphan\n  cannot be started: the interpreter that its first line names",
         ],
     );
     assert_eq!(ended.text(), "fine\nfine\n");

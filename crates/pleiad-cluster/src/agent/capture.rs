@@ -140,8 +140,8 @@ impl Spilled {
             let mut spilled = match spilled {
                 Some(spilled) => spilled,
                 None => {
-                    let (file, path) =
-                        tempfile::Builder::new().prefix("pleiad-output-").tempfile()?.into_parts();
+                    let file = tempfile::Builder::new().prefix("pleiad-output-").tempfile();
+                    let (file, path) = file.map_err(no_temporary_file)?.into_parts();
                     Self { file, path, bytes: 0 }
                 }
             };
@@ -151,6 +151,12 @@ impl Spilled {
         };
         tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?
     }
+}
+
+fn no_temporary_file(error: io::Error) -> io::Error {
+    let kind = error.kind();
+    let text = format!("{error}; set TMPDIR to a directory that has room and can be written to");
+    io::Error::new(kind, text)
 }
 
 /// The end of what a worker writes to standard error, which goes to this process's as it comes.

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use pleiad_sched::{Class, End};
@@ -33,6 +34,8 @@ pub(super) enum Finished {
 pub(super) struct RunningProgram {
     run: Run,
     launch: LaunchId,
+    /// Where it is, if it was not to be searched for.
+    file: Option<PathBuf>,
     started: SystemTime,
     began: Instant,
     success: Vec<i32>,
@@ -95,6 +98,9 @@ impl Agent {
         memory: Option<u64>,
     ) -> Result<RunningProgram, NotStarted> {
         let ProgramWork { program, chunks } = work;
+        let has_path = program.program.as_encoded_bytes().contains(&b'/');
+        let file = has_path
+            .then(|| program.workdir.iter().chain([&program.program.clone().into()]).collect());
         let stdin = open_stdin(&program.stdin)?;
         let tail = chunks.is_some();
         let (stdout, stdout_reader) = open_sink(&program.stdout, "standard output")?;
@@ -139,6 +145,7 @@ impl Agent {
         Ok(RunningProgram {
             run,
             launch,
+            file,
             started: SystemTime::now(),
             began: Instant::now(),
             success: program.success,
@@ -147,6 +154,15 @@ impl Agent {
             captured,
             over,
         })
+    }
+
+    /// Whether the file of the program is there, though the system says that it is not: then the
+    /// interpreter is missing that its first line names.
+    pub(super) fn lacks_interpreter(&mut self, id: LaunchId) -> bool {
+        let Some(Launched::Program(lane)) = self.launched.get(&id) else { return false };
+        let lane = *lane;
+        let file = self.running_program(lane, id).and_then(|running| running.file.as_ref());
+        file.is_some_and(|file| file.exists())
     }
 
     pub(super) fn program_not_started(&mut self, lane: LaneId, why: String, transient: bool) {
