@@ -50,6 +50,29 @@ async fn ten_thousand_jobs_run_exactly_once() {
     assert_eq!(CALLS.load(Ordering::Relaxed), 10_000);
 }
 
+/// Goal: no item is lost or comes twice where one chunk of items ends and the next begins.
+/// Method: numbers of items around the size of a chunk, and windows that cut chunks short.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_item_is_lost_between_chunks() {
+    let cluster = Cluster::local().await.unwrap();
+    for items in [0, 1, 1023, 1024, 1025, 2049, 5000] {
+        for window in [1..=1, 1..=3, 1000..=1025, 1024..=1024, 1..=4096, 70_000..=70_000] {
+            if *window.end() < 100 && items > 2000 {
+                continue;
+            }
+            let map = cluster.map(square, 0..items).outstanding(window.clone());
+            let expected: Vec<u64> = (0..items).map(|n| n * n).collect();
+            assert_eq!(map.await.unwrap(), expected, "{items} items, {window:?}");
+            let mut results = cluster.map(square, 0..items).outstanding(window.clone()).in_order();
+            for (index, value) in expected.iter().enumerate() {
+                let done = results.next().await.unwrap();
+                assert_eq!((done.index, done.result.unwrap()), (index, *value));
+            }
+            assert!(results.next().await.is_none());
+        }
+    }
+}
+
 fn fails_at_first(job: &JobContext) -> u32 {
     assert!(job.attempt().0 > 1, "not yet");
     job.attempt().0
