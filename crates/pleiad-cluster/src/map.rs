@@ -432,6 +432,7 @@ impl<T> Stream for Results<T> {
 
 impl<T> Drop for Results<T> {
     fn drop(&mut self) {
+        self.shared.messages.close();
         self.cluster.tell(Command::CloseSet { set: self.set });
         #[cfg(feature = "progress")]
         if let Some(bar) = &self.bar {
@@ -465,7 +466,7 @@ pub struct SetMessage<M> {
 }
 
 impl<M: DeserializeOwned> SetMessages<M> {
-    /// The next message; `None` once all jobs are final.
+    /// The next message; `None` once all results have been taken, or [`Results`] was dropped.
     ///
     /// # Errors
     ///

@@ -65,6 +65,8 @@ impl<T> Queue<T> {
                     return Some(Read::Entry(entry));
                 }
                 if state.closed {
+                    // Only one reader is woken at a time, and there may be more.
+                    self.changed.notify_one();
                     return None;
                 }
             }

@@ -243,8 +243,7 @@ impl<T> Submit<T> {
         let class = self.options.class(&self.cluster, matches!(work, Work::Program(_)))?;
         let shared = Arc::new(JobShared::new());
         let (sender, done) = oneshot::channel();
-        let owner = One { name: self.name, released: false, shared: shared.clone(), done: sender };
-        let owner = Owner::One(Box::new(owner));
+        let owner = Owner::One(Box::new(One::new(self.name, shared.clone(), sender)));
         let submission = Box::new(Submission { class, work, after: self.after, owner });
         if !self.cluster.tell(Command::Submit { submission, reply }) {
             return Err(SubmitError::Closed);

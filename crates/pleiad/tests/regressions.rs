@@ -19,6 +19,7 @@ fn main() -> ExitCode {
 common::tests![
     news_of_a_dead_launcher_is_not_taken_for_news_of_the_next,
     a_job_that_is_given_back_keeps_its_messages,
+    readers_of_messages_are_told_of_the_end,
 ];
 
 /// The launcher of a program.
@@ -86,4 +87,24 @@ async fn a_job_that_is_given_back_keeps_its_messages() {
     }
     assert_eq!(others.remove(0).await.unwrap(), None);
     assert_eq!(others.remove(0).await.unwrap().as_deref(), Some("one"));
+}
+
+/// Goal: nobody waits for messages that cannot come.
+/// Method: two readers of one job when the cluster ends; and one of a map that is given up.
+async fn readers_of_messages_are_told_of_the_end() {
+    let cluster = cluster(1).await;
+    let job = cluster.submit(listen, (30_000,)).start().await.unwrap();
+    begun(&job).await;
+    let (mut first, mut second) = (job.messages::<String>(), job.messages::<String>());
+    let first = tokio::spawn(async move { first.next().await });
+    let second = tokio::spawn(async move { second.next().await });
+    let mut results =
+        cluster.map(|job: &JobContext, millis| listen(job, millis), [30_000]).as_completed();
+    let mut messages = results.messages::<String>();
+    results.begin();
+    drop(results);
+    assert!(messages.next().await.is_none());
+    drop((job, cluster));
+    assert!(first.await.unwrap().is_none());
+    assert!(second.await.unwrap().is_none());
 }

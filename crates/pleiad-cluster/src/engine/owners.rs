@@ -102,17 +102,37 @@ pub(crate) struct One {
     /// Nobody will ask for it any more; its record goes when it is final.
     pub(crate) released: bool,
     pub(crate) shared: Arc<JobShared>,
-    pub(crate) done: oneshot::Sender<Done>,
+    /// Until it has been told.
+    done: Option<oneshot::Sender<Done>>,
 }
 
 impl One {
-    pub(super) fn finish(self, job: JobId, attempt: Attempt, result: Result<Report, JobError>) {
+    pub(crate) fn new(
+        name: Option<String>,
+        shared: Arc<JobShared>,
+        done: oneshot::Sender<Done>,
+    ) -> Self {
+        Self { name, released: false, shared, done: Some(done) }
+    }
+
+    pub(super) fn finish(mut self, job: JobId, attempt: Attempt, result: Result<Report, JobError>) {
+        // Who has the result finds no message that comes later.
         self.shared.messages.close();
-        let _ = self.done.send(Done { index: 0, job, attempt, result });
+        if let Some(done) = self.done.take() {
+            let _ = done.send(Done { index: 0, job, attempt, result });
+        }
     }
 
     pub(super) fn refuse(self, error: SubmitError) {
         self.finish(JobId(0), Attempt(0), Err(error.into()));
+    }
+}
+
+/// Also when the engine ends before the job does: its messages may be read without a handle that
+/// keeps the engine.
+impl Drop for One {
+    fn drop(&mut self) {
+        self.shared.messages.close();
     }
 }
 
