@@ -5,7 +5,9 @@
 //! with an [`AgentEvent`].
 
 mod capture;
+mod kept;
 mod programs;
+mod socket;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -19,11 +19,11 @@ pub(crate) use command::{Command, Computation, ProgramWork, Setup, Submission, W
 pub(crate) use owners::{Done, JobShared, One, Owner, PrintedValue, Report, SetId, SetShared};
 
 use crate::agent::{Agent, AgentEvent, AgentOptions, News};
-use crate::cluster::Status;
 use crate::context::SendError;
 use crate::error::{JobError, JobErrorKind, StartError, SubmitError};
 use crate::events::{Event, EventKind};
 use crate::launcher::LauncherEvent;
+use crate::status::Status;
 use owners::Sets;
 
 /// Everything that can come to the engine from other tasks and threads.

@@ -19,26 +19,31 @@ compile_error!("pleiad runs jobs on Unix systems only, so far");
 
 mod agent;
 mod cluster;
+mod computation;
 mod context;
 mod engine;
 mod error;
 mod events;
 mod function;
 mod init;
+mod job;
 mod launcher;
 mod map;
 mod message;
 mod program;
 mod queue;
+mod status;
 mod submit;
 mod worker;
 
-pub use cluster::{Cluster, ClusterBuilder, ComputationBuilder, Status, Workers};
+pub use cluster::{Cluster, ClusterBuilder};
+pub use computation::{ComputationBuilder, Workers};
 pub use context::{JobContext, MessageError, SendError};
 pub use error::{JobError, JobErrorKind, StartError, SubmitError};
 pub use events::{Event, EventKind, Events};
 pub use function::{CleanupFn, JobFn, Plain, TryJobFn, WithContext};
 pub use init::{init, raise_open_files_limit};
+pub use job::{Job, Messages};
 #[doc(hidden)]
 pub use launcher::testing as launcher_testing;
 pub use launcher::{ForegroundEnd, ProcessLimits, launch_foreground};
@@ -52,4 +57,5 @@ pub use pleiad_types::{
     signal_name,
 };
 pub use program::{Captured, Chunk, Program, ProgramOutput, Stream, Usage};
-pub use submit::{Completed, Job, Messages, Submit};
+pub use status::Status;
+pub use submit::{Completed, Submit};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pleiad_sched::{Backoff, CancelResult, Explanation};
+use pleiad_sched::Backoff;
 use pleiad_types::limits::{BODY_BYTES_MAX, RETRIES_MAX};
 use pleiad_types::{Attempt, JobId, Resources};
 use serde::Serialize;
@@ -14,12 +14,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::Cluster;
-use crate::context::{MessageError, SendError};
 use crate::engine::{Command, Done, JobShared, One, Owner, ProgramWork, Report, Submission, Work};
 use crate::error::{JobError, JobErrorKind, SubmitError};
-use crate::message;
+use crate::job::{Job, Record};
 use crate::program::{Captured, Chunk, Program, ProgramOutput, Sink};
-use crate::queue::Read;
 
 /// Chunks of output that wait for a reader before the program is slowed down.
 const CHUNKS_MAX: usize = 64;
@@ -203,13 +201,13 @@ impl<T> Submit<T> {
 
     /// Starts it only when this job has succeeded; if that fails, it fails too.
     pub fn after<U>(mut self, job: &Job<U>) -> Self {
-        self.after.push(job.record.clone());
+        self.after.push(job.record());
         self
     }
 
     /// Starts it only when all these jobs have succeeded; if one fails, it fails too.
     pub fn after_all<'a, U: 'a>(mut self, jobs: impl IntoIterator<Item = &'a Job<U>>) -> Self {
-        self.after.extend(jobs.into_iter().map(|job| job.record.clone()));
+        self.after.extend(jobs.into_iter().map(Job::record));
         self
     }
 
@@ -227,7 +225,7 @@ impl<T> Submit<T> {
         let mut job = self.hand_in(Some(reply))?;
         match accepted.await {
             Ok(Ok(id)) => {
-                job.record = Arc::new(Record { job: id, cluster: job.cluster.clone() });
+                job.accepted(id);
                 Ok(job)
             }
             Ok(Err(e)) => Err(e),
@@ -249,8 +247,7 @@ impl<T> Submit<T> {
             return Err(SubmitError::Closed);
         }
         let Self { cluster, chunks, decode, .. } = self;
-        let record = Arc::new(Record { job: JobId(0), cluster: cluster.clone() });
-        Ok(Job { record, cluster, shared, done: Some(done), chunks, decode })
+        Ok(Job::new(cluster, shared, done, chunks, decode))
     }
 }
 
@@ -275,8 +272,9 @@ impl<T: Send + 'static> IntoFuture for Submit<T> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
+            let cluster = self.cluster.clone();
             let mut job = self.hand_in(None)?;
-            let _cancel = CancelOnDrop(job.cluster.clone(), job.shared.clone());
+            let _cancel = CancelOnDrop(cluster, job.shared());
             job.completed().await.result
         })
     }
@@ -291,193 +289,6 @@ impl Drop for CancelOnDrop {
             self.0.tell(Command::CancelQuietly { job });
             self.0.tell(Command::Release { job });
         }
-    }
-}
-
-/// A job that was accepted.
-///
-/// Await it for the result. Dropping it changes nothing for the job: it runs on, and its result
-/// goes nowhere.
-pub struct Job<T> {
-    record: Arc<Record>,
-    cluster: Cluster,
-    shared: Arc<JobShared>,
-    done: Option<oneshot::Receiver<Done>>,
-    chunks: Option<mpsc::Receiver<Chunk>>,
-    decode: Decode<T>,
-}
-
-impl<T> fmt::Debug for Job<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Job({})", self.id())
-    }
-}
-
-impl<T> Job<T> {
-    /// Its number.
-    pub fn id(&self) -> JobId {
-        self.record.job
-    }
-
-    /// Asks for its end: if it waits it is final at once, if it runs it is told that it should
-    /// stop, and ended by force after the grace.
-    ///
-    /// Unless the answer is [`CancelResult::AlreadyFinal`], no result will be handed over, even if
-    /// the job gives one.
-    pub async fn cancel(&self) -> CancelResult {
-        let job = self.id();
-        let answer = self.cluster.ask(|reply| Command::Cancel { job, reply }).await;
-        answer.unwrap_or(CancelResult::NoSuchJob)
-    }
-
-    /// Asks it for what it has so far: it is told that it should stop, and a result that it gives
-    /// within the grace is its result. If it does not run, or gives none, it is cancelled.
-    pub async fn finish_early(&self) -> CancelResult {
-        let job = self.id();
-        let answer = self.cluster.ask(|reply| Command::FinishEarly { job, reply }).await;
-        answer.unwrap_or(CancelResult::NoSuchJob)
-    }
-
-    /// Cancels it, and ends it by force if it runs.
-    pub fn kill(&self) {
-        self.cluster.tell(Command::Kill { job: self.id() });
-    }
-
-    /// Sends it a message, which it gets by [`JobContext::recv`](crate::JobContext::recv).
-    ///
-    /// Messages arrive in order, also those sent before it has begun. More than 1,024 that it has
-    /// not taken push out the oldest. What was sent while one attempt ran is not given to the next.
-    ///
-    /// # Errors
-    ///
-    /// If the message cannot be sent, or the job is final. Programs take no messages.
-    pub async fn send<M: Serialize>(&self, message: &M) -> Result<(), SendError> {
-        let body = message::encode(message);
-        let body = body.map_err(|e| SendError::Unserialisable(e.to_string()))?;
-        if body.len() > BODY_BYTES_MAX {
-            return Err(SendError::TooLarge(body.len()));
-        }
-        let job = self.id();
-        let answer = self.cluster.ask(|reply| Command::Send { job, body, reply }).await;
-        answer.unwrap_or(Err(SendError::Closed))
-    }
-
-    /// What it sends by [`JobContext::send`](crate::JobContext::send). For one reader.
-    pub fn messages<M: DeserializeOwned>(&self) -> Messages<M> {
-        Messages { shared: self.shared.clone(), message: std::marker::PhantomData }
-    }
-
-    /// How far it is, as it has told last: so much of so much.
-    pub fn progress(&self) -> Option<(u64, u64)> {
-        self.shared.progress()
-    }
-
-    /// Its output as it comes, if the program was to [stream](Program::stream_output) it. The
-    /// first call takes it. To be called before the job is awaited: output that nobody has asked
-    /// for by then is dropped.
-    pub fn output(&mut self) -> Option<mpsc::Receiver<Chunk>> {
-        self.chunks.take()
-    }
-
-    /// Why it does not run, or what it does.
-    pub async fn explain(&self) -> Explanation {
-        self.cluster.explain(self.id()).await
-    }
-
-    /// Waits for its end.
-    ///
-    /// # Errors
-    ///
-    /// If it has failed, was cancelled, or the cluster was closed.
-    pub async fn result(mut self) -> Result<T, JobError> {
-        self.completed().await.result
-    }
-
-    /// Waits for its end, and tells more than its result. A second call says that there was one.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel-safe: the result stays.
-    pub async fn completed(&mut self) -> Completed<T> {
-        let Some(receiver) = &mut self.done else {
-            let kind = JobErrorKind::Unreadable("the result was taken before".to_owned());
-            return Completed::closed(0, self.id(), kind);
-        };
-        // Who waits here does not read: the program must not wait for that.
-        self.chunks = None;
-        let done = receiver.await;
-        self.done = None;
-        match done {
-            Ok(done) => Completed::new(done, self.decode),
-            Err(_) => Completed::closed(0, self.id(), JobErrorKind::Closed),
-        }
-    }
-}
-
-impl<T: Send + 'static> IntoFuture for Job<T> {
-    type Output = Result<T, JobError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.result())
-    }
-}
-
-/// The books keep what they know of a job as long as somebody may ask for it.
-#[derive(Debug)]
-pub(crate) struct Record {
-    /// 0 if it is not known.
-    pub(crate) job: JobId,
-    cluster: Cluster,
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        if self.job != JobId(0) {
-            self.cluster.tell(Command::Release { job: self.job });
-        }
-    }
-}
-
-/// The messages of a job. See [`Job::messages`].
-pub struct Messages<M> {
-    shared: Arc<JobShared>,
-    message: std::marker::PhantomData<fn() -> M>,
-}
-
-impl<M> fmt::Debug for Messages<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Messages")
-    }
-}
-
-impl<M: DeserializeOwned> Messages<M> {
-    /// The next message; `None` once the job is final.
-    ///
-    /// # Errors
-    ///
-    /// If the message is of another type, or messages were missed because they were read too
-    /// slowly. The next call goes on behind it.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel-safe.
-    pub async fn next(&mut self) -> Option<Result<M, MessageError>> {
-        self.shared.messages.read().await.map(|read| decode_message(&read, |body| body))
-    }
-}
-
-/// Decodes what was read from a queue of messages.
-pub(crate) fn decode_message<M: DeserializeOwned, E>(
-    read: &Read<E>,
-    body: impl FnOnce(&E) -> &Bytes,
-) -> Result<M, MessageError> {
-    match read {
-        Read::Entry(entry) => message::decode(body(entry)),
-        Read::Missed(n) => Err(MessageError {
-            expected: std::any::type_name::<M>(),
-            why: format!("{n} messages were read too slowly and are gone"),
-        }),
     }
 }
 

@@ -2,27 +2,26 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use nix::sys::socket::{Shutdown, shutdown};
 use pleiad_sched::{Class, End};
-use pleiad_types::limits::{DEATHS_MAX, OUTPUT_MEMORY_BYTES, STDERR_TAIL_BYTES};
+use pleiad_types::limits::{DEATHS_MAX, STDERR_TAIL_BYTES};
 use pleiad_types::{ComputationId, LaneId, Time};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, pipe};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::capture::Tail;
+use super::kept::{KeptOutput, OutputFile};
 use super::programs::Finished;
-use super::{Agent, AgentEvent, Deadline, Lane, LaneKind, Launched, News, Run};
-use crate::engine::{Computation, Inbound, PrintedValue, Report, WorkersMode};
+use super::socket::{pass_on_stderr, read_frames, write_frames};
+use super::{Agent, Deadline, Lane, LaneKind, Launched, News, Run};
+use crate::engine::{Computation, PrintedValue, Report, WorkersMode};
 use crate::error::JobErrorKind;
 use crate::events::EventKind;
 use crate::launcher::{Launch, LaunchId, ProcessLimits, StopHow};
@@ -73,14 +72,6 @@ pub(super) struct Worker {
     closed: bool,
     /// How its process ended; of a worker without a process, how it ended.
     exited: Option<String>,
-}
-
-/// The files to which a worker's jobs print.
-struct KeptOutput {
-    stdout: OutputFile,
-    stderr: OutputFile,
-    /// What the job, whose end follows, has printed.
-    printed: Option<(Captured, Captured)>,
 }
 
 impl Agent {
@@ -581,63 +572,6 @@ impl Worker {
     }
 }
 
-impl KeptOutput {
-    fn read_up_to(&mut self, stdout: u64, stderr: u64) {
-        self.printed = Some((self.stdout.read_up_to(stdout), self.stderr.read_up_to(stderr)));
-    }
-}
-
-/// A file without a name to which the jobs of one worker print, one after the other.
-struct OutputFile {
-    file: Arc<File>,
-    /// How much has been given out.
-    read: u64,
-    /// How much of that has been taken off the disk.
-    freed: u64,
-}
-
-impl OutputFile {
-    fn new(file: File) -> Self {
-        Self { file: Arc::new(file), read: 0, freed: 0 }
-    }
-
-    fn length(&self) -> u64 {
-        self.file.metadata().map_or(0, |m| m.len())
-    }
-
-    /// What has been printed since the last time: copied if it is small, else left in the file.
-    fn read_up_to(&mut self, to: u64) -> Captured {
-        // A worker that lies about its lengths gets no more than there is.
-        let to = to.min(self.length()).max(self.read);
-        let from = std::mem::replace(&mut self.read, to);
-        let part = Captured::part(self.file.clone(), from, to - from);
-        if to - from > OUTPUT_MEMORY_BYTES as u64 {
-            self.free(from);
-            self.freed = to;
-            return part;
-        }
-        let captured = part.bytes().map_or_else(|_| Captured::memory(""), Captured::memory);
-        if to - self.freed > OUTPUT_MEMORY_BYTES as u64 {
-            self.free(to);
-        }
-        captured
-    }
-
-    /// Gives the disk back what has been copied, where the system can.
-    fn free(&mut self, to: u64) {
-        #[cfg(target_os = "linux")]
-        if let (Ok(offset), Ok(length)) =
-            (i64::try_from(self.freed), i64::try_from(to - self.freed))
-            && length > 0
-        {
-            use nix::fcntl::{FallocateFlags, fallocate};
-            let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-            let _ = fallocate(&*self.file, hole, offset, length);
-        }
-        self.freed = to;
-    }
-}
-
 impl From<Fault> for JobErrorKind {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -648,75 +582,5 @@ impl From<Fault> for JobErrorKind {
             Fault::Unreadable(message) => Self::Unreadable(message),
             Fault::NoSuchFunction(message) => Self::NotStarted(message),
         }
-    }
-}
-
-async fn write_frames(mut writer: OwnedWriteHalf, mut frames: mpsc::UnboundedReceiver<Bytes>) {
-    while let Some(bytes) = frames.recv().await {
-        if writer.write_all(&bytes).await.is_err() {
-            // The reader learns of it too, and reports.
-            return;
-        }
-    }
-}
-
-async fn read_frames(
-    id: WorkerId,
-    mut reader: OwnedReadHalf,
-    stderr: Option<JoinHandle<()>>,
-    sender: mpsc::WeakUnboundedSender<Inbound>,
-) {
-    const READ_BYTES: usize = 64 << 10;
-    let report = |event| {
-        if let Some(sender) = sender.upgrade() {
-            let _ = sender.send(Inbound::Agent(event));
-        }
-    };
-    let mut read = BytesMut::new();
-    let why = 'read: loop {
-        let missing = wire::missing_bytes(&read).ok().flatten().unwrap_or(0);
-        read.reserve(missing.max(READ_BYTES));
-        match reader.read_buf(&mut read).await {
-            Ok(0) => break None,
-            Ok(_) => {}
-            Err(_) => break None,
-        }
-        let mut frames = Vec::new();
-        loop {
-            let frame = match wire::next_frame(&mut read) {
-                Ok(None) => break,
-                Ok(Some(frame)) => FromWorker::decode(frame),
-                Err(e) => Err(e),
-            };
-            match frame {
-                Ok(frame) => frames.push(frame),
-                Err(e) => break 'read Some(e.to_string()),
-            }
-        }
-        if !frames.is_empty() {
-            report(AgentEvent::Frames(id, frames));
-        }
-    };
-    if why.is_some() {
-        // Nothing else it says is of use: let it end, and its streams with it.
-        let _ = shutdown(reader.as_ref().as_raw_fd(), Shutdown::Both);
-    }
-    if let Some(task) = stderr {
-        // What it has said at its end belongs to the news of its end. A process that it has left
-        // behind may hold the stream open, until the guard has ended that.
-        const LAST_WORDS: Duration = Duration::from_secs(2);
-        let _ = tokio::time::timeout(LAST_WORDS, task).await;
-    }
-    report(AgentEvent::WorkerClosed(id, why));
-}
-
-async fn pass_on_stderr(reader: OwnedFd, tail: Arc<Mutex<Tail>>) {
-    let Ok(mut reader) = pipe::Receiver::from_owned_fd(reader) else { return };
-    let mut buffer = vec![0; 8 << 10];
-    let mut stderr = tokio::io::stderr();
-    while let Ok(n @ 1..) = reader.read(&mut buffer).await {
-        tail.lock().unwrap_or_else(PoisonError::into_inner).add(&buffer[..n]);
-        let _ = stderr.write_all(&buffer[..n]).await;
-        let _ = stderr.flush().await;
     }
 }

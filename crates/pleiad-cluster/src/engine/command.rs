@@ -9,11 +9,11 @@ use pleiad_types::{ComputationId, JobId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::owners::{Done, Owner, SetId, SetShared};
-use crate::cluster::Status;
 use crate::context::SendError;
 use crate::error::SubmitError;
+use crate::job::Record;
 use crate::program::{Chunk, Program};
-use crate::submit::Record;
+use crate::status::Status;
 
 /// What a job is to do.
 #[derive(Debug, Clone)]
