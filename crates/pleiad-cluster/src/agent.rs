@@ -212,7 +212,7 @@ impl Agent {
 
     /// The lane has no job and gets none; its worker is free for another.
     pub(crate) fn close_lane(&mut self, lane: LaneId) {
-        if let Some(Lane { kind: LaneKind::Worker { at: Some((worker, slot)), .. }, .. }) =
+        if let Some(Lane { kind: LaneKind::Worker { at: Some((worker, slot)) }, .. }) =
             self.lanes.remove(&lane)
         {
             self.leave_slot(worker, slot);
@@ -223,13 +223,13 @@ impl Agent {
     pub(crate) fn recall(&mut self, lane: LaneId, run: Run) {
         let Some(found) = self.lanes.get_mut(&lane) else { return };
         match &mut found.kind {
-            LaneKind::Worker { at: Some((worker, slot)), .. } => {
+            LaneKind::Worker { at: Some((worker, slot)) } => {
                 let (worker, slot) = (*worker, *slot);
                 self.recall_from(worker, slot, run);
             }
             LaneKind::Program(_) => self.take_waiting_program(lane, run),
             // It was given back when the worker died.
-            LaneKind::Worker { at: None, .. } => {}
+            LaneKind::Worker { at: None } => {}
         }
     }
 
@@ -237,13 +237,13 @@ impl Agent {
     pub(crate) fn stop(&mut self, now: Time, lane: LaneId, run: Run) {
         let Some(found) = self.lanes.get_mut(&lane) else { return };
         match &mut found.kind {
-            LaneKind::Worker { at: Some((worker, slot)), .. } => {
+            LaneKind::Worker { at: Some((worker, slot)) } => {
                 let (worker, slot) = (*worker, *slot);
                 self.ask_to_stop(worker, slot, run);
                 self.deadlines.push((now + self.options.grace, Deadline::Stop(lane, run)));
             }
             LaneKind::Program(_) => self.stop_program(lane, run, StopHow::Polite),
-            LaneKind::Worker { at: None, .. } => {}
+            LaneKind::Worker { at: None } => {}
         }
     }
 
@@ -272,9 +272,9 @@ impl Agent {
             return;
         }
         match &found.kind {
-            LaneKind::Worker { at: Some((worker, _)), .. } => self.kill_worker(*worker, Some(run)),
+            LaneKind::Worker { at: Some((worker, _)) } => self.kill_worker(*worker, Some(run)),
             LaneKind::Program(_) => self.stop_program(lane, run, StopHow::Kill),
-            LaneKind::Worker { at: None, .. } => {}
+            LaneKind::Worker { at: None } => {}
         }
     }
 
@@ -408,10 +408,9 @@ impl Agent {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Time) {
-        let (due, later) =
-            std::mem::take(&mut self.deadlines).into_iter().partition(|d| d.0 <= now);
+        let all = std::mem::take(&mut self.deadlines).into_iter();
+        let (due, later): (Vec<_>, Vec<_>) = all.partition(|(at, _)| *at <= now);
         self.deadlines = later;
-        let due: Vec<(Time, Deadline)> = due;
         for (_, deadline) in due {
             match deadline {
                 Deadline::Stop(lane, run) => self.force(lane, run),

@@ -87,10 +87,7 @@ impl JobContext {
     ///
     /// If the value does not serialise or is over 1 GiB. Nothing was sent.
     pub fn send<T: Serialize>(&self, value: &T) -> Result<(), SendError> {
-        let body = message::encode(value).map_err(|e| SendError::Unserialisable(e.to_string()))?;
-        if body.len() > BODY_BYTES_MAX {
-            return Err(SendError::TooLarge(body.len()));
-        }
+        let body = message::encode(value)?;
         if let Some(outbox) = &self.outbox {
             outbox.send(&FromWorker::Message { run: self.run, body });
         }
@@ -113,7 +110,7 @@ impl JobContext {
     ///
     /// If the message is of another type. It is taken out all the same.
     pub fn recv<T: DeserializeOwned>(&self, time: Duration) -> Result<Option<T>, MessageError> {
-        self.inbox.take(Some(Instant::now() + time)).map(|body| message::decode(&body)).transpose()
+        self.inbox.take(Instant::now() + time).map(|body| message::decode(&body)).transpose()
     }
 
     /// The next message, if there is one already. See [`recv`](Self::recv).

@@ -23,6 +23,7 @@ use crate::context::SendError;
 use crate::error::{JobError, JobErrorKind, StartError, SubmitError};
 use crate::events::{Event, EventKind};
 use crate::launcher::LauncherEvent;
+use crate::queue::push_newest;
 use crate::status::Status;
 use owners::Sets;
 
@@ -239,12 +240,9 @@ impl Engine {
                 self.agent.stop(self.now, lane, (job, attempt));
             }
             Output::Retry { job, attempt, failure, wait } => {
-                let error = self.error(job, Some(attempt), failure);
-                self.announce(|| EventKind::Retrying {
-                    job,
-                    attempt,
-                    why: error.kind.to_string(),
-                    wait,
+                self.announce(|| {
+                    let why = self.error(job, Some(attempt), failure).kind.to_string();
+                    EventKind::Retrying { job, attempt, why, wait }
                 });
             }
             Output::Finish { job, attempt, outcome } => self.finish(job, attempt, outcome),
@@ -354,7 +352,7 @@ impl Engine {
         match command {
             Command::Submit { submission, reply } => {
                 let result = self.submit(now, *submission);
-                if let (Some(reply), result) = (reply, result) {
+                if let Some(reply) = reply {
                     let _ = reply.send(result);
                 }
             }
@@ -440,14 +438,14 @@ impl Engine {
 
     fn submit(&mut self, now: Time, submission: Submission) -> Result<JobId, SubmitError> {
         let Submission { class, work, after, owner } = submission;
-        let refuse = |owner: Owner, error: SubmitError, again: SubmitError| {
+        let refuse = |owner: Owner, error: SubmitError| {
             if let Owner::One(one) = owner {
-                one.refuse(again);
+                one.refuse(error.clone());
             }
             Err(error)
         };
         if self.closing.is_some() {
-            return refuse(owner, SubmitError::Closed, SubmitError::Closed);
+            return refuse(owner, SubmitError::Closed);
         }
         let class = self.scheduler.class(class);
         let after: Vec<JobId> = after.iter().map(|record| record.job).collect();
@@ -467,13 +465,9 @@ impl Engine {
                 Ok(job)
             }
             Err(pleiad_sched::SubmitError::NoSuchDependency(on)) => {
-                let error = || SubmitError::NoSuchDependency(on);
-                refuse(owner, error(), error())
+                refuse(owner, SubmitError::NoSuchDependency(on))
             }
-            Err(e) => {
-                let error = || SubmitError::Invalid(e.to_string());
-                refuse(owner, error(), error())
-            }
+            Err(e) => refuse(owner, SubmitError::Invalid(e.to_string())),
         }
     }
 
@@ -504,11 +498,7 @@ impl Engine {
         // In order: not past those that are still kept.
         let kept = self.early.contains_key(&job);
         if let Err(body) = if kept { Err(body) } else { self.agent.send(job, body) } {
-            let waiting = self.early.entry(job).or_default();
-            if waiting.len() == JOB_MESSAGES_MAX {
-                waiting.pop_front();
-            }
-            waiting.push_back(body);
+            push_newest(self.early.entry(job).or_default(), body, JOB_MESSAGES_MAX);
         }
         Ok(())
     }

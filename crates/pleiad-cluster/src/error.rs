@@ -32,7 +32,7 @@ pub enum StartError {
 }
 
 /// Why a job was not accepted. It does not exist, and nothing was changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubmitError {
     /// The arguments do not serialise.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pleiad_sched::{CancelResult, Explanation};
 use pleiad_types::JobId;
-use pleiad_types::limits::BODY_BYTES_MAX;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
@@ -103,11 +102,7 @@ impl<T> Job<T> {
     ///
     /// If the message cannot be sent, or the job is final. Programs take no messages.
     pub async fn send<M: Serialize>(&self, message: &M) -> Result<(), SendError> {
-        let body = message::encode(message);
-        let body = body.map_err(|e| SendError::Unserialisable(e.to_string()))?;
-        if body.len() > BODY_BYTES_MAX {
-            return Err(SendError::TooLarge(body.len()));
-        }
+        let body = message::encode(message)?;
         let job = self.id();
         let answer = self.cluster.ask(|reply| Command::Send { job, body, reply }).await;
         answer.unwrap_or(Err(SendError::Closed))

@@ -36,11 +36,8 @@ impl<T> Queue<T> {
 
     pub(crate) fn put(&self, entry: T) {
         let mut state = self.state();
-        if state.entries.len() == self.max {
-            state.entries.pop_front();
-            state.missed += 1;
-        }
-        state.entries.push_back(entry);
+        let missed = push_newest(&mut state.entries, entry, self.max);
+        state.missed += u64::from(missed);
         drop(state);
         self.changed.notify_one();
     }
@@ -77,6 +74,16 @@ impl<T> Queue<T> {
     fn state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Puts an entry behind the others, of which the oldest goes if there are `max`; true if one went.
+pub(crate) fn push_newest<T>(entries: &mut VecDeque<T>, entry: T, max: usize) -> bool {
+    let is_full = entries.len() == max;
+    if is_full {
+        entries.pop_front();
+    }
+    entries.push_back(entry);
+    is_full
 }
 
 #[cfg(test)]

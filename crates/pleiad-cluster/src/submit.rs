@@ -351,12 +351,12 @@ impl<T> Completed<T> {
 
 /// Serialises arguments.
 pub(crate) fn encode<A: Serialize>(args: &A) -> Result<Bytes, SubmitError> {
-    let bytes = postcard::to_stdvec(args);
-    checked(bytes.map_err(|e| SubmitError::Unserialisable(e.to_string()))?.into())
-}
-
-pub(crate) fn checked(args: Bytes) -> Result<Bytes, SubmitError> {
-    if args.len() > BODY_BYTES_MAX { Err(SubmitError::TooLarge(args.len())) } else { Ok(args) }
+    let args = postcard::to_stdvec(args).map_err(|e| SubmitError::Unserialisable(e.to_string()))?;
+    if args.len() > BODY_BYTES_MAX {
+        Err(SubmitError::TooLarge(args.len()))
+    } else {
+        Ok(args.into())
+    }
 }
 
 pub(crate) fn call<A: Serialize>(place: i64, args: &A) -> Result<Work, SubmitError> {

@@ -30,6 +30,10 @@ pub(super) enum Finished {
     NeverStarted,
 }
 
+impl Finished {
+    pub(super) const LOST: &str = "the process that watched it was killed";
+}
+
 /// A program that runs, and what has gathered of its end.
 pub(super) struct RunningProgram {
     run: Run,
@@ -296,7 +300,7 @@ impl Context<'_> {
             Finished::Lost if self.stop_asked => return End::Stopped(Report::Stopped(None)),
             Finished::Lost => {
                 return End::Died(Report::Error(Box::new(JobErrorKind::WorkerDied {
-                    how: "the process that watched it was killed".to_owned(),
+                    how: Finished::LOST.to_owned(),
                     stderr: captured.stderr_text(),
                 })));
             }

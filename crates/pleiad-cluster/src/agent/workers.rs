@@ -93,7 +93,7 @@ impl Agent {
         let new = || Lane { kind: LaneKind::Worker { at: None }, queue: Default::default() };
         let kind = &self.lanes.entry(lane).or_insert_with(new).kind;
         let at = match kind {
-            LaneKind::Worker { at: Some(at), .. } => *at,
+            LaneKind::Worker { at: Some(at) } => *at,
             _ => match self.take_slot(now, key, lane) {
                 Ok(at) => at,
                 Err(e) => {
@@ -111,7 +111,7 @@ impl Agent {
         if worker.frames.is_empty() {
             self.unsent.push(id);
         }
-        let frame_run = wire::Run { slot, job: run.0, attempt: run.1 };
+        let frame_run = wire::Run::new(slot, run);
         if args.len() < LARGE_ARGS_BYTES {
             wire::encode_run(&mut worker.frames, frame_run, place, args);
         } else {
@@ -268,18 +268,15 @@ impl Agent {
     }
 
     pub(super) fn recall_from(&mut self, id: WorkerId, slot: u16, run: Run) {
-        let run = wire::Run { slot, job: run.0, attempt: run.1 };
-        self.add_frame(id, &ToWorker::Recall(run));
+        self.add_frame(id, &ToWorker::Recall(wire::Run::new(slot, run)));
     }
 
     pub(super) fn ask_to_stop(&mut self, id: WorkerId, slot: u16, run: Run) {
-        let run = wire::Run { slot, job: run.0, attempt: run.1 };
-        self.add_frame(id, &ToWorker::Stop(run));
+        self.add_frame(id, &ToWorker::Stop(wire::Run::new(slot, run)));
     }
 
     pub(super) fn pass_message(&mut self, id: WorkerId, slot: u16, run: Run, body: Bytes) {
-        let run = wire::Run { slot, job: run.0, attempt: run.1 };
-        self.add_frame(id, &ToWorker::Message { run, body });
+        self.add_frame(id, &ToWorker::Message { run: wire::Run::new(slot, run), body });
     }
 
     pub(super) fn close_worker(&mut self, id: WorkerId) {
@@ -489,7 +486,7 @@ impl Agent {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.exited = Some(match how {
             Finished::Ended { status, .. } => status.to_string(),
-            Finished::Lost => "the process that watched it was killed".to_owned(),
+            Finished::Lost => Finished::LOST.to_owned(),
             Finished::NeverStarted => {
                 worker.never_started = true;
                 "the launcher was killed before it could start it".to_owned()

@@ -17,6 +17,7 @@ use super::wire::{self, FromWorker, Run, ToWorker};
 use super::{Fault, panics};
 use crate::context::JobContext;
 use crate::function::{CleanupCall, JobCall, Place, SetupCall};
+use crate::queue::push_newest;
 
 /// Job functions get the stack that the main thread of a program usually has.
 const STACK_BYTES: usize = 8 << 20;
@@ -274,14 +275,14 @@ impl Slot {
         self.changed.notify_one();
     }
 
-    /// The next call, and whether there is another behind it. `None`: the slot is to end.
-    fn next(&self) -> Option<(Call, bool)> {
+    /// The next call. `None`: the slot is to end.
+    fn next(&self) -> Option<Call> {
         let mut state = self.state();
         state.running = None;
         loop {
             if let Some(call) = state.queue.pop_front() {
                 state.running = Some((call.run, call.inbox.clone()));
-                return Some((call, !state.queue.is_empty()));
+                return Some(call);
             }
             if state.closing {
                 return None;
@@ -309,8 +310,7 @@ impl SlotRunner {
         let outbox = &self.worker.outbox;
         let mut context = JobContext::inside(self.worker.machine.clone(), outbox.clone());
         let mut printed = Printed::default();
-        while let Some((call, _)) = self.slot.next() {
-            let Call { run, place, args, inbox } = call;
+        while let Some(Call { run, place, args, inbox }) = self.slot.next() {
             context.begin(run, inbox, self.worker.data.get());
             let began = Instant::now();
             let result = panics::catch(|| find::<JobCall>(place)?(&args, &context));
@@ -378,7 +378,7 @@ impl Inbox {
     }
 
     /// Waits for a message, at most until `deadline` or the request to stop.
-    pub(crate) fn take(&self, deadline: Option<Instant>) -> Option<Bytes> {
+    pub(crate) fn take(&self, deadline: Instant) -> Option<Bytes> {
         let mut messages = self.messages();
         loop {
             if let Some(message) = messages.pop_front() {
@@ -395,7 +395,7 @@ impl Inbox {
     pub(crate) fn wait_for_stop(&self, deadline: Instant) -> bool {
         let mut messages = self.messages();
         while !self.stopping() {
-            match self.wait(messages, Some(deadline)) {
+            match self.wait(messages, deadline) {
                 Some(again) => messages = again,
                 None => return self.stopping(),
             }
@@ -406,25 +406,15 @@ impl Inbox {
     fn wait<'a>(
         &'a self,
         messages: MutexGuard<'a, VecDeque<Bytes>>,
-        deadline: Option<Instant>,
+        deadline: Instant,
     ) -> Option<MutexGuard<'a, VecDeque<Bytes>>> {
-        match deadline {
-            None => Some(self.changed.wait(messages).unwrap_or_else(PoisonError::into_inner)),
-            Some(deadline) => {
-                let left = deadline.checked_duration_since(Instant::now())?;
-                let woken = self.changed.wait_timeout(messages, left);
-                Some(woken.unwrap_or_else(PoisonError::into_inner).0)
-            }
-        }
+        let left = deadline.checked_duration_since(Instant::now())?;
+        let woken = self.changed.wait_timeout(messages, left);
+        Some(woken.unwrap_or_else(PoisonError::into_inner).0)
     }
 
     fn put(&self, message: Bytes) {
-        let mut messages = self.messages();
-        if messages.len() == JOB_MESSAGES_MAX {
-            messages.pop_front();
-        }
-        messages.push_back(message);
-        drop(messages);
+        push_newest(&mut self.messages(), message, JOB_MESSAGES_MAX);
         self.changed.notify_all();
     }
 

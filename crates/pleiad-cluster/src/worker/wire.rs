@@ -266,6 +266,10 @@ pub(crate) fn encode_done(out: &mut Vec<u8>, run: Run, nanos: u64, result: &[u8]
 }
 
 impl Run {
+    pub(crate) fn new(slot: u16, (job, attempt): (JobId, Attempt)) -> Self {
+        Self { slot, job, attempt }
+    }
+
     const BYTES: usize = 2 + 8 + 4;
 
     fn encode(self, out: &mut impl BufMut) {
