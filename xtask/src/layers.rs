@@ -11,6 +11,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("pleiad-types", &[]),
     ("pleiad-sched", &["pleiad-types", "thiserror"]),
     (
+        "pleiad-task",
+        &["futures-core", "pin-project-lite", "pleiad-types", "thiserror", "tokio", "tracing"],
+    ),
+    (
         "pleiad-cluster",
         &[
             "bytes",

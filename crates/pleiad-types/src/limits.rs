@@ -46,3 +46,10 @@ pub const JOB_MESSAGES_MAX: usize = 1024;
 
 /// Events that wait for a slow reader; beyond it, the reader is told how many it has missed.
 pub const EVENTS_MAX: usize = 4096;
+
+/// Messages in a task's mailbox, unless it asks for another number: enough for a burst of one turn
+/// of the scheduler, few enough that a sender that is too fast is seen soon.
+pub const MAILBOX_MESSAGES: usize = 1024;
+
+/// Length of the name of a task or channel.
+pub const NAME_BYTES_MAX: usize = 255;

@@ -1,0 +1,147 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::identity::Identity;
+use crate::reference::TaskRef;
+use crate::send::{Deadline, Deliver, DeliverError};
+
+/// Where the answer to a question goes: see [`TaskRef::ask`]. May be kept, and passed on to another
+/// task; if it is dropped, the question is left unanswered, and whoever asked is told so at once.
+#[must_use = "if it is dropped, the question stays unanswered"]
+pub struct Reply<T>(oneshot::Sender<T>);
+
+impl<T> Reply<T> {
+    /// Answers. If nobody waits any more, the answer is dropped: see [`try_send`](Self::try_send).
+    pub fn send(self, answer: T) {
+        let _ = self.0.send(answer);
+    }
+
+    /// Answers; the answer comes back if nobody waits any more.
+    ///
+    /// # Errors
+    ///
+    /// The answer.
+    pub fn try_send(self, answer: T) -> Result<(), T> {
+        self.0.send(answer)
+    }
+
+    /// Whether somebody still waits.
+    pub fn is_wanted(&self) -> bool {
+        !self.0.is_closed()
+    }
+
+    /// Waits until nobody waits any more, to stop a work that has become useless.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn unwanted(&mut self) {
+        self.0.closed().await;
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_wanted() { "reply" } else { "reply that nobody waits for" })
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The task has ended, or takes no more messages: the question was not asked.
+    #[error("{0} takes no more messages")]
+    Closed(Identity),
+    /// The task has ended with the question, or has dropped it.
+    #[error("{0} has dropped the question, or has ended with it")]
+    Unanswered(Identity),
+    /// There was no room in the mailbox in time: the question was not asked.
+    #[error("there was no room in the mailbox of {task} within {after:?}")]
+    NotAsked {
+        /// Whom.
+        task: Identity,
+        /// How long it was waited.
+        after: Duration,
+    },
+    /// There was no answer in time. The task may still work on it; nobody will see what it says.
+    #[error("{task} gave no answer within {after:?}")]
+    TimedOut {
+        /// Whom.
+        task: Identity,
+        /// How long it was waited.
+        after: Duration,
+    },
+}
+
+/// A question on its way: see [`TaskRef::ask`].
+#[must_use = "a question is asked when this is awaited"]
+pub struct Ask<'a, M, T> {
+    task: &'a TaskRef<M>,
+    question: Option<Deliver<'a, M>>,
+    answer: oneshot::Receiver<T>,
+    deadline: Deadline,
+}
+
+impl<'a, M: Send + 'static, T> Ask<'a, M, T> {
+    pub(crate) fn new(task: &'a TaskRef<M>, question: impl FnOnce(Reply<T>) -> M) -> Self {
+        let (sender, answer) = oneshot::channel();
+        let question = Some(task.deliver(question(Reply(sender))));
+        Self { task, question, answer, deadline: Deadline::None }
+    }
+
+    /// Gives up after so long, the wait for room included. Default: never; but the wait ends when the
+    /// task ends.
+    pub fn timeout(mut self, after: Duration) -> Self {
+        self.deadline = Deadline::Later(after);
+        self
+    }
+
+    /// As awaiting it, for threads that run no tasks: blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// See [`AskError`].
+    pub fn blocking(self) -> Result<T, AskError> {
+        crate::block::on(self)
+    }
+}
+
+// Nothing in it is pinned.
+impl<M, T> Unpin for Ask<'_, M, T> {}
+
+impl<M: Send + 'static, T> Future for Ask<'_, M, T> {
+    type Output = Result<T, AskError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Some(question) = &mut this.question {
+            match Pin::new(question).poll(cx) {
+                Poll::Ready(Ok(())) => this.question = None,
+                Poll::Ready(Err(
+                    DeliverError::Closed { task, .. } | DeliverError::TimedOut { task, .. },
+                )) => return Poll::Ready(Err(AskError::Closed(task))),
+                Poll::Pending => {
+                    let Poll::Ready(after) = this.deadline.poll(cx) else { return Poll::Pending };
+                    let task = this.task.identity();
+                    return Poll::Ready(Err(AskError::NotAsked { task, after }));
+                }
+            }
+        }
+        match Pin::new(&mut this.answer).poll(cx) {
+            Poll::Ready(Ok(answer)) => return Poll::Ready(Ok(answer)),
+            Poll::Ready(Err(_)) => {
+                return Poll::Ready(Err(AskError::Unanswered(this.task.identity())));
+            }
+            Poll::Pending => (),
+        }
+        let Poll::Ready(after) = this.deadline.poll(cx) else { return Poll::Pending };
+        Poll::Ready(Err(AskError::TimedOut { task: this.task.identity(), after }))
+    }
+}

@@ -1,0 +1,196 @@
+//! What all who know a task share: its queue, its identity, and how it ended.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pleiad_types::limits;
+
+use crate::exit::{Exit, ExitReason, Failure};
+use crate::identity::{Identity, TaskId};
+use crate::life::{Life, Tell};
+use crate::queue::{Queue, bits};
+use crate::{live, names};
+
+pub(crate) struct TaskCell<M> {
+    pub(crate) queue: Queue<M>,
+    id: TaskId,
+    function: fn() -> &'static str,
+}
+
+/// How a task ended, before anybody has heard of it.
+pub(crate) enum End {
+    Returned,
+    Failed(Failure),
+    Terminated,
+}
+
+impl<M> TaskCell<M> {
+    pub(crate) fn new(capacity: u32, function: fn() -> &'static str) -> Self {
+        Self { queue: Queue::new(capacity), id: TaskId::next(), function }
+    }
+
+    pub(crate) fn id(&self) -> TaskId {
+        self.id
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        let own = self.queue.life(|life| life.and_then(|life| life.name.clone()));
+        Identity::new(self.id, self.function, own)
+    }
+
+    /// The task has ended: everybody who waits for it is told. Only the first call counts.
+    pub(crate) fn finish(&self, end: End) -> Exit {
+        let (how, failure) = match end {
+            End::Returned => (bits::RETURNED, None),
+            End::Failed(failure) => (bits::FAILED, Some(Arc::new(failure))),
+            End::Terminated => (bits::TERMINATED, None),
+        };
+        if let Some(mut remains) = self.queue.end(how, |life| life.failure = failure) {
+            remains.wake();
+            let life = remains.life.take();
+            if catch_unwind(AssertUnwindSafe(|| drop(remains))).is_err() {
+                tracing::error!(task = %self.identity(), "a message has panicked when it was dropped");
+            }
+            if let Some(life) = life {
+                self.tell(life);
+            }
+            if self.queue.attention() & bits::DAEMON == 0 {
+                live::one_less();
+            }
+        }
+        self.exit().unwrap_or_else(|| Exit::new(self.identity(), ExitReason::Terminated))
+    }
+
+    #[cold]
+    fn tell(&self, mut life: Life) {
+        for name in life.registered.drain(..) {
+            names::forget(&name, self.id);
+        }
+        if let Some(exit) = self.exit() {
+            life.tell(&exit);
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        let attention = self.queue.attention();
+        if attention & bits::ENDED == 0 {
+            return None;
+        }
+        let reason = if attention & bits::RETURNED != 0 {
+            ExitReason::Returned
+        } else if attention & bits::TERMINATED != 0 {
+            ExitReason::Terminated
+        } else {
+            let failure = self.queue.life(|life| life.and_then(|life| life.failure.clone()));
+            ExitReason::Failed(failure.unwrap_or_else(|| {
+                Arc::new(Failure { message: String::new(), location: None, backtrace: None })
+            }))
+        };
+        Some(Exit::new(self.identity(), reason))
+    }
+
+    /// Time between the request to stop and the end by force.
+    pub(crate) fn grace(&self) -> Duration {
+        self.queue.life(|life| life.and_then(|life| life.grace)).unwrap_or(limits::STOP_GRACE)
+    }
+
+    /// Asks the task to stop. `grace`: instead of the one that it was spawned with.
+    pub(crate) fn stop(&self, grace: Option<Duration>) {
+        let wakers = self.queue.life_mut(|life, _| {
+            if grace.is_some() {
+                life.grace = grace;
+            }
+            std::mem::take(&mut life.stop_wakers)
+        });
+        self.queue.alert(bits::STOPPED);
+        wakers.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    /// Ends the task at its next await.
+    pub(crate) fn kill(&self) {
+        self.queue.alert(bits::STOPPED | bits::KILLED);
+    }
+
+    /// `tell` hears of the end: at once, if it has been. Gives a number for
+    /// [`unmonitor`](Self::unmonitor).
+    pub(crate) fn monitor(&self, tell: Box<dyn Tell>) -> Option<u64> {
+        let mut late = None;
+        let number = self.queue.life_mut(|life, attention| {
+            if attention & bits::ENDED != 0 {
+                late = Some(tell);
+                return None;
+            }
+            Some(life.add_monitor(tell))
+        });
+        if let Some(late) = late
+            && let Some(exit) = self.exit()
+        {
+            late.tell(exit);
+        }
+        number
+    }
+
+    /// Whether it was still to be told.
+    pub(crate) fn unmonitor(&self, number: u64) -> bool {
+        let removed = self.queue.life_mut(|life, _| life.remove_monitor(number));
+        removed.is_some()
+    }
+
+    /// Whether the program waits for this task at its end.
+    pub(crate) fn set_daemon(&self, daemon: bool) {
+        let before = self.queue.mark_unless(bits::ENDED, bits::DAEMON, daemon);
+        match (before.map(|bits| bits & bits::DAEMON != 0), daemon) {
+            (Some(false), true) => live::one_less(),
+            (Some(true), false) => live::one_more(),
+            _ => (),
+        }
+    }
+}
+
+/// A [`TaskCell`], whatever its messages are.
+pub(crate) trait AnyCell: Send + Sync {
+    fn id(&self) -> TaskId;
+    fn identity(&self) -> Identity;
+    fn exit(&self) -> Option<Exit>;
+    fn stop(&self, grace: Option<Duration>);
+    fn kill(&self);
+    fn monitor(&self, tell: Box<dyn Tell>) -> Option<u64>;
+    fn unmonitor(&self, number: u64) -> bool;
+    fn info(&self) -> crate::TaskInfo;
+}
+
+impl<M: Send + 'static> AnyCell for TaskCell<M> {
+    fn id(&self) -> TaskId {
+        self.id
+    }
+
+    fn identity(&self) -> Identity {
+        self.identity()
+    }
+
+    fn exit(&self) -> Option<Exit> {
+        self.exit()
+    }
+
+    fn stop(&self, grace: Option<Duration>) {
+        self.stop(grace);
+    }
+
+    fn kill(&self) {
+        self.kill();
+    }
+
+    fn monitor(&self, tell: Box<dyn Tell>) -> Option<u64> {
+        self.monitor(tell)
+    }
+
+    fn unmonitor(&self, number: u64) -> bool {
+        self.unmonitor(number)
+    }
+
+    fn info(&self) -> crate::TaskInfo {
+        crate::registry::info(self)
+    }
+}

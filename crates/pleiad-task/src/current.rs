@@ -1,0 +1,78 @@
+//! Which task this thread runs, and what a panic in it has said.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::{Cell, RefCell};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+
+use crate::exit::Failure;
+use crate::identity::TaskId;
+
+thread_local! {
+    static CURRENT: Cell<Option<(TaskId, usize)>> = const { Cell::new(None) };
+    static LAST_PANIC: RefCell<Option<(String, Option<String>)>> = const { RefCell::new(None) };
+}
+
+/// The task that runs here: `None` outside of tasks that were spawned by pleiad.
+pub fn current() -> Option<TaskId> {
+    CURRENT.get().map(|(id, _)| id)
+}
+
+/// Whether the task with the cell at `address` runs here.
+#[inline]
+pub(crate) fn is_at(address: usize) -> bool {
+    CURRENT.get().is_some_and(|(_, current)| current == address)
+}
+
+/// This thread runs a task, until this is dropped.
+pub(crate) struct Entered(Option<(TaskId, usize)>);
+
+#[inline]
+pub(crate) fn enter(id: TaskId, address: usize) -> Entered {
+    Entered(CURRENT.replace(Some((id, address))))
+}
+
+impl Drop for Entered {
+    #[inline]
+    fn drop(&mut self) {
+        CURRENT.set(self.0);
+    }
+}
+
+/// Runs `f`; a panic in it becomes a [`Failure`].
+#[inline]
+pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
+    panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+        let message = text(&*payload);
+        // A payload may panic itself when it is dropped.
+        if let Err(second) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(second);
+        }
+        let (location, backtrace) = LAST_PANIC.take().unzip();
+        Failure { message, location, backtrace: backtrace.flatten() }
+    })
+}
+
+fn text(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("(a panic without a text)").to_owned()
+}
+
+/// Makes panics in tasks leave their place and backtrace here; they are printed as ever.
+pub(crate) fn keep_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if CURRENT.get().is_some() {
+                let backtrace = Backtrace::capture();
+                let backtrace = (backtrace.status() == BacktraceStatus::Captured)
+                    .then(|| backtrace.to_string());
+                let location = info.location().map(ToString::to_string).unwrap_or_default();
+                LAST_PANIC.set(Some((location, backtrace)));
+            }
+            before(info);
+        }));
+    });
+}

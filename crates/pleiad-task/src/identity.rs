@@ -1,0 +1,117 @@
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The number of a task: different from those of all other tasks of this process, ended ones too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(NonZeroU64);
+
+impl TaskId {
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self(NonZeroU64::new(number).expect("2^64 tasks are never reached"))
+    }
+
+    /// From 1 on, in the order of the spawns.
+    pub fn number(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task-{}", self.0)
+    }
+}
+
+/// Which task it is: number and name. Prints as `counter/12`.
+///
+/// The name is that of the task's function, or the one that
+/// [`TaskBuilder::name`](crate::TaskBuilder::name) has given. Compared by number only.
+#[derive(Clone)]
+pub struct Identity {
+    id: TaskId,
+    name: Name,
+}
+
+#[derive(Clone)]
+enum Name {
+    OfFunction(&'static str),
+    Own(Arc<str>),
+}
+
+impl Identity {
+    pub(crate) fn new(id: TaskId, function: fn() -> &'static str, own: Option<Arc<str>>) -> Self {
+        Self { id, name: own.map_or_else(|| Name::OfFunction(short(function())), Name::Own) }
+    }
+
+    /// The number.
+    pub fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        match &self.name {
+            Name::OfFunction(name) => name,
+            Name::Own(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.name(), self.id.number())
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Identity {}
+
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
+}
+
+/// The last part of a function's path; for a closure, the function around it.
+pub(crate) fn short(path: &'static str) -> &'static str {
+    let plain = path.split('<').next().unwrap_or(path);
+    plain
+        .rsplit("::")
+        .find(|part| !part.is_empty() && *part != "{{closure}}" && *part != "{closure#0}")
+        .unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_named_after_its_function() {
+        assert_eq!(short("shop::stock::counter"), "counter");
+        assert_eq!(short("shop::main::{{closure}}::{{closure}}"), "main");
+        assert_eq!(short("shop::echo<alloc::string::String>"), "echo");
+        assert_eq!(short("counter"), "counter");
+    }
+
+    #[test]
+    fn it_prints_name_and_number() {
+        let identity = Identity::new(TaskId::next(), || "a::counter", None);
+        assert_eq!(identity.to_string(), format!("counter/{}", identity.id().number()));
+    }
+}
