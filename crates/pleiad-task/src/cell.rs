@@ -9,7 +9,7 @@ use pleiad_types::limits;
 use crate::exit::{Exit, ExitReason, Failure};
 use crate::identity::{Identity, TaskId};
 use crate::life::{Life, Tell};
-use crate::queue::{Queue, bits};
+use crate::queue::{Queue, Remains, bits};
 use crate::{live, names};
 
 pub(crate) struct TaskCell<M> {
@@ -40,29 +40,40 @@ impl<M> TaskCell<M> {
     }
 
     /// The task has ended: everybody who waits for it is told. Only the first call counts.
-    pub(crate) fn finish(&self, end: End) -> Exit {
+    pub(crate) fn finish(&self, end: End) {
         let (how, failure) = match end {
             End::Returned => (bits::RETURNED, None),
             End::Failed(failure) => (bits::FAILED, Some(Arc::new(failure))),
             End::Terminated => (bits::TERMINATED, None),
         };
-        if let Some(mut remains) = self.queue.end(how, |life| life.failure = failure) {
-            remains.wake();
-            let life = remains.life.take();
-            if catch_unwind(AssertUnwindSafe(|| drop(remains))).is_err() {
-                tracing::error!(task = %self.identity(), "a message has panicked when it was dropped");
-            }
-            if let Some(life) = life {
-                self.tell(life);
-            }
-            if self.queue.attention() & bits::DAEMON == 0 {
-                live::one_less();
-            }
+        let (is_first, remains) = self.queue.end(how, failure);
+        if let Some(remains) = remains {
+            self.settle(*remains);
         }
-        self.exit().unwrap_or_else(|| Exit::new(self.identity(), ExitReason::Terminated))
+        if is_first && self.queue.attention() & bits::DAEMON == 0 {
+            live::one_less();
+        }
     }
 
     #[cold]
+    fn settle(&self, mut remains: Remains<M>) {
+        remains.wake();
+        let life = remains.life.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(remains))).is_err() {
+            tracing::error!(task = %self.identity(), "a message has panicked when it was dropped");
+        }
+        if let Some(life) = life {
+            self.tell(life);
+        }
+    }
+
+    /// As [`finish`](Self::finish); gives how it ended.
+    #[cold]
+    pub(crate) fn fail(&self, end: End) -> Exit {
+        self.finish(end);
+        self.exit().unwrap_or_else(|| Exit::new(self.identity(), ExitReason::Terminated))
+    }
+
     fn tell(&self, mut life: Life) {
         for name in life.registered.drain(..) {
             names::forget(&name, self.id);

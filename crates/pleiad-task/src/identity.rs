@@ -39,13 +39,14 @@ pub struct Identity {
 
 #[derive(Clone)]
 enum Name {
-    OfFunction(&'static str),
+    /// Its whole path.
+    OfFunction(fn() -> &'static str),
     Own(Arc<str>),
 }
 
 impl Identity {
     pub(crate) fn new(id: TaskId, function: fn() -> &'static str, own: Option<Arc<str>>) -> Self {
-        Self { id, name: own.map_or_else(|| Name::OfFunction(short(function())), Name::Own) }
+        Self { id, name: own.map_or(Name::OfFunction(function), Name::Own) }
     }
 
     /// The number.
@@ -56,7 +57,7 @@ impl Identity {
     /// The name.
     pub fn name(&self) -> &str {
         match &self.name {
-            Name::OfFunction(name) => name,
+            Name::OfFunction(path) => short(path()),
             Name::Own(name) => name,
         }
     }

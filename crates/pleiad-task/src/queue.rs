@@ -12,11 +12,12 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::task::coop;
 
+use crate::exit::Failure;
 use crate::life::Life;
 use crate::sync::atomic::{AtomicU32, Ordering, fence};
 use crate::sync::{Mutex, MutexGuard};
@@ -142,8 +143,6 @@ pub(crate) struct Remains<M> {
     _urgent: VecDeque<M>,
     _sources: Vec<Box<dyn Source<M>>>,
     wakers: Vec<Waker>,
-    /// It holds the memory of the whole task.
-    _root: Option<Waker>,
 }
 
 impl<M> Remains<M> {
@@ -206,7 +205,7 @@ impl<M> Queue<M> {
 
     /// The last one closes the queue.
     pub(crate) fn remove_sender(&self) {
-        if self.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.senders.fetch_sub(1, Ordering::AcqRel) == 1 && self.attention() & CLOSED == 0 {
             self.close();
         }
     }
@@ -259,7 +258,7 @@ impl<M> Queue<M> {
             return Err((Refusal::Full, message));
         }
         rare.urgent.push_back(message);
-        self.attention.fetch_or(URGENT, Ordering::Release);
+        self.set(URGENT);
         let waker = self.receiver_to_wake(&mut state);
         drop(state);
         if let Some(waker) = waker {
@@ -313,7 +312,7 @@ impl<M> Queue<M> {
         let index = rare.waiting.binary_search_by_key(&ticket, |waiting| waiting.ticket).ok()?;
         let cancelled = rare.waiting.remove(index);
         if rare.waiting.is_empty() {
-            self.attention.fetch_and(!SENDERS, Ordering::Relaxed);
+            self.clear(SENDERS);
         }
         drop(state);
         cancelled.map(|waiting| waiting.message)
@@ -326,7 +325,7 @@ impl<M> Queue<M> {
         let ticket = rare.next_ticket;
         rare.next_ticket += 1;
         rare.waiting.push_back(WaitingMessage { ticket, message, waker: cx.waker().clone() });
-        self.attention.fetch_or(SENDERS, Ordering::Relaxed);
+        self.set(SENDERS);
         // The other half of `read`: either we see the room that it has made, or it sees us.
         fence(Ordering::SeqCst);
         let woken = self.admit(&mut state);
@@ -338,7 +337,7 @@ impl<M> Queue<M> {
     /// Nothing more is accepted. What is in the queue is still read.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
-        self.attention.fetch_or(CLOSED, Ordering::Release);
+        self.set(CLOSED);
         let mut woken: Vec<Waker> = self.receiver_to_wake(&mut state).into_iter().collect();
         if let Some(rare) = &mut state.rare {
             woken.extend(rare.waiting.iter().map(|waiting| waiting.waker.clone()));
@@ -475,11 +474,12 @@ impl<M> Queue<M> {
     /// The receiver is gone: nothing more is accepted, and what is in the queue is dropped.
     pub(crate) fn deafen(&self) {
         let mut state = self.lock();
-        self.attention.fetch_or(DEAF, Ordering::Release);
+        self.set(DEAF);
         let remains = self.empty(&mut state);
         drop(state);
-        let mut remains = remains;
-        remains.wake();
+        if let Some(mut remains) = remains {
+            remains.wake();
+        }
     }
 
     // ---- the task ----
@@ -487,7 +487,7 @@ impl<M> Queue<M> {
     /// From now on `waker` wakes the receiver, and nothing changes it.
     pub(crate) fn set_root(&self, waker: &Waker) {
         let mut state = self.lock();
-        self.attention.fetch_or(ROOTED, Ordering::Release);
+        self.set(ROOTED);
         if state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             return;
         }
@@ -502,7 +502,7 @@ impl<M> Queue<M> {
     /// Adds to the [`bits`], and wakes the task, whatever it waits for.
     pub(crate) fn alert(&self, added: u32) {
         let mut state = self.lock();
-        self.attention.fetch_or(added, Ordering::Release);
+        self.set(added);
         let receiver = self.receiver_to_wake(&mut state);
         let root = state.waker.clone();
         drop(state);
@@ -517,27 +517,36 @@ impl<M> Queue<M> {
             return None;
         }
         if set {
-            self.attention.fetch_or(bit, Ordering::AcqRel);
+            self.set(bit);
         } else {
-            self.attention.fetch_and(!bit, Ordering::AcqRel);
+            self.clear(bit);
         }
         Some(before)
     }
 
-    /// The end of the task. Gives what is left to be done, once; `None` the second time.
-    pub(crate) fn end(&self, how: u32, change: impl FnOnce(&mut Life)) -> Option<Remains<M>> {
+    /// The end of the task: true the first time, with what is left to be done, if anything is.
+    pub(crate) fn end(
+        &self,
+        how: u32,
+        failure: Option<Arc<Failure>>,
+    ) -> (bool, Option<Box<Remains<M>>>) {
         let mut state = self.lock();
         if self.attention.load(Ordering::Relaxed) & ENDED != 0 {
-            return None;
+            return (false, None);
         }
-        if how == bits::FAILED {
-            change(&mut state.rare.get_or_insert_default().life);
+        if failure.is_some() {
+            state.rare.get_or_insert_default().life.failure = failure;
         }
-        self.attention.fetch_or(ENDED | CLOSED | DEAF | how, Ordering::Release);
+        self.set(ENDED | CLOSED | DEAF | how);
         let mut remains = self.empty(&mut state);
-        remains.life = state.rare.as_mut().map(|rare| rare.life.at_end());
-        remains._root = state.waker.take();
-        Some(remains)
+        if let Some(remains) = &mut remains {
+            remains.life = state.rare.as_mut().map(|rare| rare.life.at_end());
+        }
+        let root = state.waker.take();
+        drop(state);
+        // It holds the memory of the whole task.
+        drop(root);
+        (true, remains)
     }
 
     /// What is known of the task beyond its queue, if anything is.
@@ -564,7 +573,7 @@ impl<M> Queue<M> {
             let rare = state.rare.get_or_insert_default();
             rare.sources.retain(|source| !source.is_over());
             rare.sources.push(source);
-            self.attention.fetch_or(SOURCES, Ordering::Release);
+            self.set(SOURCES);
         }
     }
 
@@ -579,6 +588,16 @@ impl<M> Queue<M> {
     }
 
     // ---- under the lock ----
+
+    /// Sets [`bits`]. Nothing else changes them meanwhile, so that no atomic change is needed.
+    fn set(&self, bits: u32) {
+        self.attention.store(self.attention.load(Ordering::Relaxed) | bits, Ordering::Release);
+    }
+
+    /// Takes [`bits`] away.
+    fn clear(&self, bits: u32) {
+        self.attention.store(self.attention.load(Ordering::Relaxed) & !bits, Ordering::Release);
+    }
 
     fn lock(&self) -> MutexGuard<'_, State<M>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -633,7 +652,7 @@ impl<M> Queue<M> {
         {
             let message = rare.urgent.pop_front();
             if rare.urgent.is_empty() {
-                self.attention.fetch_and(!URGENT, Ordering::Relaxed);
+                self.clear(URGENT);
             }
             if message.is_some() {
                 return (message, Vec::new());
@@ -642,6 +661,10 @@ impl<M> Queue<M> {
         self.reader.store(batch.len() as u32, Ordering::Relaxed);
         let mut woken = self.admit(state);
         if batch.is_empty() {
+            if attention & SOURCES == 0 && state.queue.len() == 1 && state.rare.is_none() {
+                // As when two tasks talk: not worth a change of buffers.
+                return (state.queue.pop(), woken);
+            }
             self.refill(state, batch);
         }
         let message = batch.pop_front();
@@ -682,7 +705,7 @@ impl<M> Queue<M> {
             while let Some(message) = rare.urgent.pop_back() {
                 batch.push_front(message);
             }
-            self.attention.fetch_and(!URGENT, Ordering::Relaxed);
+            self.clear(URGENT);
             let before = batch.len();
             batch.extend(rare.sources.iter().filter_map(|source| source.pop()));
             gathered.news += batch.len() - before;
@@ -708,7 +731,7 @@ impl<M> Queue<M> {
             woken.push(waiting.waker);
         }
         if state.rare.as_ref().is_none_or(|rare| rare.waiting.is_empty()) {
-            self.attention.fetch_and(!SENDERS, Ordering::Relaxed);
+            self.clear(SENDERS);
         }
         if !woken.is_empty() {
             woken.extend(self.receiver_to_wake(state));
@@ -716,7 +739,16 @@ impl<M> Queue<M> {
         woken
     }
 
-    fn empty(&self, state: &mut State<M>) -> Remains<M> {
+    /// Takes out what nobody will read, and who waits.
+    #[inline]
+    fn empty(&self, state: &mut State<M>) -> Option<Box<Remains<M>>> {
+        let waits = self.reader.load(Ordering::Relaxed) & WAITING != 0;
+        let has_buffer = size_of::<M>() > 0 && state.queue.capacity() > 0;
+        (waits || state.rare.is_some() || has_buffer).then(|| self.remains(state))
+    }
+
+    #[cold]
+    fn remains(&self, state: &mut State<M>) -> Box<Remains<M>> {
         let queue = mem::take(&mut state.queue);
         let mut wakers: Vec<Waker> = self.receiver_to_wake(state).into_iter().collect();
         let (mut urgent, mut sources) = (VecDeque::new(), Vec::new());
@@ -725,14 +757,7 @@ impl<M> Queue<M> {
             sources = mem::take(&mut rare.sources);
             wakers.extend(rare.waiting.iter().map(|waiting| waiting.waker.clone()));
         }
-        Remains {
-            life: None,
-            _queue: queue,
-            _urgent: urgent,
-            _sources: sources,
-            wakers,
-            _root: None,
-        }
+        Box::new(Remains { life: None, _queue: queue, _urgent: urgent, _sources: sources, wakers })
     }
 }
 

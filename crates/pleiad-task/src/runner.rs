@@ -149,9 +149,9 @@ where
                     this.cell.finish(End::Returned);
                     Ok(value)
                 }
-                (Err(end @ End::Failed(_)), _) => Err(this.cell.finish(end)),
-                (_, Err(failure)) => Err(this.cell.finish(End::Failed(failure))),
-                (Err(end), Ok(())) => Err(this.cell.finish(end)),
+                (Err(end @ End::Failed(_)), _) => Err(this.cell.fail(end)),
+                (_, Err(failure)) => Err(this.cell.fail(End::Failed(failure))),
+                (Err(end), Ok(())) => Err(this.cell.fail(end)),
             });
         }
     }

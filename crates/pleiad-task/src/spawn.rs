@@ -283,7 +283,7 @@ impl TaskBuilder {
                     cell.finish(End::Returned);
                     Ok(value)
                 }
-                Err(failure) => Err(cell.finish(End::Failed(failure))),
+                Err(failure) => Err(cell.fail(End::Failed(failure))),
             }
         };
         let join = match &self.runtime {
