@@ -26,6 +26,7 @@ mod registry;
 mod runner;
 mod send;
 mod spawn;
+mod swap;
 mod sync;
 mod timer;
 
@@ -46,5 +47,9 @@ pub use registry::{TaskInfo, TaskState, tasks, watch_tasks};
 pub use send::{Deliver, DeliverError, SendError};
 pub use spawn::{
     NoMessage, TaskBuilder, spawn, spawn_blocking, spawn_future, spawn_local, try_spawn,
+};
+pub use swap::{
+    Flow, HotSwap, Offer, Successor, SwapError, SwapEvent, SwapMailbox, SwapRef, SwapTask,
+    spawn_swappable,
 };
 pub use timer::Timer;

@@ -293,6 +293,10 @@ impl TaskBuilder {
         Task::new(reference, join)
     }
 
+    pub(crate) fn has_name(&self) -> bool {
+        self.name.is_some()
+    }
+
     fn cell<M: Send + 'static>(
         &self,
         function: fn() -> &'static str,

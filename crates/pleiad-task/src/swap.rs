@@ -1,0 +1,581 @@
+//! Hot swap: a running task gets a new function, and keeps everything else.
+
+use std::any::type_name;
+use std::fmt;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::exit::Exit;
+use crate::handle::{Join, Task};
+use crate::identity::{Identity, short};
+use crate::mailbox::Mailbox;
+use crate::reference::TaskRef;
+use crate::send::Deadline;
+use crate::spawn::TaskBuilder;
+
+/// Starts a task whose function can be changed for another while it runs: an async function with a
+/// [`SwapMailbox`] and a state, which gives a [`Flow`].
+///
+/// What is offered by [`SwapRef::hot_swap`] arrives at [`SwapMailbox::next`], before the messages
+/// that wait. The function looks at it, and accepts, with the state for its successor, or refuses.
+/// Mailbox and messages, identity, references, names and monitors stay. A function for other
+/// messages, another state or another result does not compile.
+///
+/// ```
+/// # use pleiad_task::{Flow, Reply, SwapEvent, SwapMailbox, spawn_swappable};
+/// type Words = SwapMailbox<Reply<String>, u32, ()>;
+///
+/// async fn polite(mut mailbox: Words, mut asked: u32) -> Flow<Reply<String>, u32, ()> {
+///     loop {
+///         match mailbox.next().await {
+///             SwapEvent::Message(reply) => {
+///                 asked += 1;
+///                 reply.send(format!("Good morning, you are number {asked}"));
+///             }
+///             SwapEvent::Swap(offer) => return offer.accept(mailbox, asked),
+///             SwapEvent::Closed => return Flow::Done(()),
+///         }
+///     }
+/// }
+///
+/// async fn curt(mut mailbox: Words, mut asked: u32) -> Flow<Reply<String>, u32, ()> {
+///     loop {
+///         match mailbox.next().await {
+///             SwapEvent::Message(reply) => {
+///                 asked += 1;
+///                 reply.send(format!("{asked}!"));
+///             }
+///             SwapEvent::Swap(offer) => offer.refuse("I have only just begun"),
+///             SwapEvent::Closed => return Flow::Done(()),
+///         }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let task = spawn_swappable(polite, 0);
+/// assert_eq!(task.ask(|reply| reply).await?, "Good morning, you are number 1");
+/// task.hot_swap(curt).await?;
+/// assert_eq!(task.ask(|reply| reply).await?, "2!");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Panics
+///
+/// Outside of a tokio runtime.
+pub fn spawn_swappable<M, S, R, F, Fut>(function: F, state: S) -> SwapTask<M, S, R>
+where
+    M: Send + 'static,
+    S: Send + 'static,
+    R: Send + 'static,
+    F: FnOnce(SwapMailbox<M, S, R>, S) -> Fut + Send + 'static,
+    Fut: Future<Output = Flow<M, S, R>> + Send + 'static,
+{
+    TaskBuilder::new().spawn_swappable(function, state)
+}
+
+impl TaskBuilder {
+    /// See [`spawn_swappable`].
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](Self::spawn).
+    pub fn spawn_swappable<M, S, R, F, Fut>(self, function: F, state: S) -> SwapTask<M, S, R>
+    where
+        M: Send + 'static,
+        S: Send + 'static,
+        R: Send + 'static,
+        F: FnOnce(SwapMailbox<M, S, R>, S) -> Fut + Send + 'static,
+        Fut: Future<Output = Flow<M, S, R>> + Send + 'static,
+    {
+        let slot = Arc::new(Slot::new(type_name::<F>()));
+        let of_mailbox = slot.clone();
+        let run = |mailbox| async move {
+            let mut flow = function(SwapMailbox { mailbox, slot: of_mailbox }, state).await;
+            loop {
+                match flow {
+                    Flow::Done(result) => return result,
+                    Flow::Become(Successor { function, mailbox, state }) => {
+                        flow = function(mailbox, state).await;
+                    }
+                }
+            }
+        };
+        let task = if self.has_name() { self } else { self.name(short(type_name::<F>())) };
+        SwapTask { task: task.spawn(run), slot }
+    }
+}
+
+/// A swappable task that was spawned: a [`Task`] that takes offers.
+#[must_use = "if this is dropped, so is the result, and a task that nobody else can send to will get no more messages"]
+pub struct SwapTask<M, S, R> {
+    task: Task<M, R>,
+    slot: Arc<Slot<M, S, R>>,
+}
+
+/// A reference to a swappable task: a [`TaskRef`] that takes offers.
+pub struct SwapRef<M, S, R> {
+    task: TaskRef<M>,
+    slot: Arc<Slot<M, S, R>>,
+}
+
+/// The mailbox of a swappable task: a [`Mailbox`] where offers arrive too.
+pub struct SwapMailbox<M, S, R> {
+    mailbox: Mailbox<M>,
+    slot: Arc<Slot<M, S, R>>,
+}
+
+/// What a swappable task gets.
+#[derive(Debug)]
+pub enum SwapEvent<M, S, R> {
+    /// A message.
+    Message(M),
+    /// A function to go on with. Dropping the offer refuses it.
+    Swap(Offer<M, S, R>),
+    /// Nobody can send any more, or the task is asked to stop.
+    Closed,
+}
+
+/// How the function of a swappable task ends.
+pub enum Flow<M, S, R> {
+    /// So does the task.
+    Done(R),
+    /// The task goes on with another function: see [`Offer::accept`].
+    Become(Successor<M, S, R>),
+}
+
+/// With what a task goes on.
+pub struct Successor<M, S, R> {
+    function: Function<M, S, R>,
+    mailbox: SwapMailbox<M, S, R>,
+    state: S,
+}
+
+type Function<M, S, R> = Box<
+    dyn FnOnce(SwapMailbox<M, S, R>, S) -> Pin<Box<dyn Future<Output = Flow<M, S, R>> + Send>>
+        + Send,
+>;
+
+/// A function that somebody offers to a task.
+pub struct Offer<M, S, R> {
+    function: Function<M, S, R>,
+    name: &'static str,
+    verdict: oneshot::Sender<Verdict>,
+    slot: Arc<Slot<M, S, R>>,
+}
+
+/// Why a task goes on with its old function.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SwapError {
+    /// The task does not want it.
+    #[error("{task} has refused {function}: {reason}")]
+    Refused {
+        /// Which task.
+        task: Identity,
+        /// The function that was offered.
+        function: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// Another function was offered before the task looked at this one.
+    #[error("{function} was not looked at by {task} before another was offered")]
+    Superseded {
+        /// Which task.
+        task: Identity,
+        /// The function that was offered.
+        function: &'static str,
+    },
+    /// The task has ended, or has dropped its mailbox.
+    #[error("{0} has ended")]
+    Ended(Identity),
+    /// The task did not look at it in time. The offer is withdrawn.
+    #[error("{task} has not looked at {function} within {after:?}")]
+    TimedOut {
+        /// Which task.
+        task: Identity,
+        /// The function that was offered.
+        function: &'static str,
+        /// How long it was waited.
+        after: Duration,
+    },
+}
+
+enum Verdict {
+    Accepted,
+    Refused(String),
+    Superseded,
+}
+
+/// What references and mailbox share: the offer that waits.
+struct Slot<M, S, R> {
+    /// Whether there is one, to look without a lock.
+    offered: AtomicBool,
+    state: Mutex<SlotState<M, S, R>>,
+}
+
+struct SlotState<M, S, R> {
+    waiting: Option<Waiting<M, S, R>>,
+    next_number: u64,
+    closed: bool,
+    /// The function that runs.
+    current: &'static str,
+}
+
+struct Waiting<M, S, R> {
+    number: u64,
+    function: Function<M, S, R>,
+    name: &'static str,
+    verdict: oneshot::Sender<Verdict>,
+}
+
+impl<M, S, R> SwapRef<M, S, R>
+where
+    M: Send + 'static,
+    S: Send + 'static,
+    R: Send + 'static,
+{
+    /// Offers `function` to the task, to go on with, and waits until it has accepted.
+    ///
+    /// The task sees it when it next asks for a [`SwapEvent`]: until then the offer waits, and a later
+    /// one takes its place. See [`HotSwap::timeout`]. The first message that the new function gets is
+    /// the one that the old one would have got.
+    ///
+    /// # Errors
+    ///
+    /// See [`SwapError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the offer is withdrawn, unless the task has already looked at it.
+    pub fn hot_swap<F, Fut>(&self, function: F) -> HotSwap<'_, M, S, R>
+    where
+        F: FnOnce(SwapMailbox<M, S, R>, S) -> Fut + Send + 'static,
+        Fut: Future<Output = Flow<M, S, R>> + Send + 'static,
+    {
+        HotSwap::new(&self.task, &self.slot, function)
+    }
+
+    /// The name of the function that runs. (The task keeps the name that it had at first.)
+    pub fn function(&self) -> &'static str {
+        self.slot.lock().current
+    }
+}
+
+impl<M, S, R> SwapTask<M, S, R>
+where
+    M: Send + 'static,
+    S: Send + 'static,
+    R: Send + 'static,
+{
+    /// See [`SwapRef::hot_swap`].
+    ///
+    /// # Errors
+    ///
+    /// See [`SwapError`].
+    pub fn hot_swap<F, Fut>(&self, function: F) -> HotSwap<'_, M, S, R>
+    where
+        F: FnOnce(SwapMailbox<M, S, R>, S) -> Fut + Send + 'static,
+        Fut: Future<Output = Flow<M, S, R>> + Send + 'static,
+    {
+        HotSwap::new(&self.task, &self.slot, function)
+    }
+
+    /// See [`SwapRef::function`].
+    pub fn function(&self) -> &'static str {
+        self.slot.lock().current
+    }
+
+    /// A reference that takes offers.
+    pub fn swap_ref(&self) -> SwapRef<M, S, R> {
+        SwapRef { task: TaskRef::clone(&self.task), slot: self.slot.clone() }
+    }
+
+    /// The task, without what makes it swappable.
+    pub fn into_task(self) -> Task<M, R> {
+        self.task
+    }
+}
+
+impl<M, S, R> SwapMailbox<M, S, R>
+where
+    M: Send + 'static,
+{
+    /// The next message or offer; offers come first.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, nothing is lost.
+    pub async fn next(&mut self) -> SwapEvent<M, S, R> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<SwapEvent<M, S, R>> {
+        if let Some(offer) = self.take_offer() {
+            return Poll::Ready(SwapEvent::Swap(offer));
+        }
+        match self.mailbox.poll_recv(cx) {
+            Poll::Ready(Some(message)) => Poll::Ready(SwapEvent::Message(message)),
+            Poll::Ready(None) => Poll::Ready(SwapEvent::Closed),
+            // Who offers from here on finds a waiting receiver, and wakes it.
+            Poll::Pending => {
+                self.take_offer().map_or(Poll::Pending, |offer| Poll::Ready(SwapEvent::Swap(offer)))
+            }
+        }
+    }
+
+    /// The offer that waits, for tasks that are busy with something else than messages.
+    pub fn take_offer(&mut self) -> Option<Offer<M, S, R>> {
+        if !self.slot.offered.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut state = self.slot.lock();
+        self.slot.offered.store(false, Ordering::Relaxed);
+        let Waiting { function, name, verdict, .. } = state.waiting.take()?;
+        Some(Offer { function, name, verdict, slot: self.slot.clone() })
+    }
+}
+
+impl<M, S, R> Offer<M, S, R> {
+    /// The function's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The task goes on with the function that is offered, and with this state: return what this
+    /// gives.
+    pub fn accept(self, mailbox: SwapMailbox<M, S, R>, state: S) -> Flow<M, S, R> {
+        self.slot.lock().current = self.name;
+        let _ = self.verdict.send(Verdict::Accepted);
+        Flow::Become(Successor { function: self.function, mailbox, state })
+    }
+
+    /// The task goes on as it is.
+    pub fn refuse(self, reason: impl Into<String>) {
+        let _ = self.verdict.send(Verdict::Refused(reason.into()));
+    }
+}
+
+/// An offer on its way: see [`SwapRef::hot_swap`].
+#[must_use = "the offer is made when this is awaited"]
+pub struct HotSwap<'a, M, S, R> {
+    task: &'a TaskRef<M>,
+    slot: &'a Slot<M, S, R>,
+    function: Option<Function<M, S, R>>,
+    name: &'static str,
+    waiting: Option<(u64, oneshot::Receiver<Verdict>)>,
+    deadline: Deadline,
+}
+
+impl<'a, M, S, R> HotSwap<'a, M, S, R> {
+    fn new<F, Fut>(task: &'a TaskRef<M>, slot: &'a Slot<M, S, R>, function: F) -> Self
+    where
+        F: FnOnce(SwapMailbox<M, S, R>, S) -> Fut + Send + 'static,
+        Fut: Future<Output = Flow<M, S, R>> + Send + 'static,
+    {
+        let boxed: Function<M, S, R> =
+            Box::new(move |mailbox, state| Box::pin(function(mailbox, state)));
+        Self {
+            task,
+            slot,
+            function: Some(boxed),
+            name: short(type_name::<F>()),
+            waiting: None,
+            deadline: Deadline::None,
+        }
+    }
+
+    /// Gives up, and withdraws the offer, if the task has not looked at it within this time. Default:
+    /// never; but the wait ends when the task does.
+    pub fn timeout(mut self, after: Duration) -> Self {
+        self.deadline = Deadline::Later(after);
+        self
+    }
+}
+
+// Nothing in it is pinned.
+impl<M, S, R> Unpin for HotSwap<'_, M, S, R> {}
+
+impl<M, S, R> Future for HotSwap<'_, M, S, R> {
+    type Output = Result<(), SwapError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Some(function) = this.function.take() {
+            let (verdict, told) = oneshot::channel();
+            let Some(number) = this.slot.put(function, this.name, verdict) else {
+                return Poll::Ready(Err(SwapError::Ended(this.task.identity())));
+            };
+            this.task.cell.queue.wake();
+            this.waiting = Some((number, told));
+        }
+        let Some((number, told)) = &mut this.waiting else { return Poll::Pending };
+        let (task, function) = (this.task, this.name);
+        if let Poll::Ready(verdict) = Pin::new(told).poll(cx) {
+            this.waiting = None;
+            return Poll::Ready(match verdict {
+                Ok(Verdict::Accepted) => Ok(()),
+                Ok(Verdict::Refused(reason)) => {
+                    Err(SwapError::Refused { task: task.identity(), function, reason })
+                }
+                Ok(Verdict::Superseded) => {
+                    Err(SwapError::Superseded { task: task.identity(), function })
+                }
+                Err(_) if this.slot.lock().closed => Err(SwapError::Ended(task.identity())),
+                Err(_) => Err(SwapError::Refused {
+                    task: task.identity(),
+                    function,
+                    reason: "it has dropped the offer".to_owned(),
+                }),
+            });
+        }
+        let Poll::Ready(after) = this.deadline.poll(cx) else { return Poll::Pending };
+        if !this.slot.withdraw(*number) {
+            // The task looks at it just now: it will say what it thinks.
+            return Poll::Pending;
+        }
+        this.waiting = None;
+        Poll::Ready(Err(SwapError::TimedOut { task: task.identity(), function, after }))
+    }
+}
+
+impl<M, S, R> Drop for HotSwap<'_, M, S, R> {
+    fn drop(&mut self) {
+        if let Some((number, _)) = self.waiting {
+            self.slot.withdraw(number);
+        }
+    }
+}
+
+impl<M, S, R> Slot<M, S, R> {
+    fn new(function: &'static str) -> Self {
+        let current = short(function);
+        let state = SlotState { waiting: None, next_number: 0, closed: false, current };
+        Self { offered: AtomicBool::new(false), state: Mutex::new(state) }
+    }
+
+    /// Puts an offer there, and gives its number; nothing if the task takes none any more.
+    fn put(
+        &self,
+        function: Function<M, S, R>,
+        name: &'static str,
+        verdict: oneshot::Sender<Verdict>,
+    ) -> Option<u64> {
+        let mut state = self.lock();
+        if state.closed {
+            return None;
+        }
+        let number = state.next_number;
+        state.next_number += 1;
+        let before = state.waiting.replace(Waiting { number, function, name, verdict });
+        self.offered.store(true, Ordering::Release);
+        drop(state);
+        if let Some(before) = before {
+            let _ = before.verdict.send(Verdict::Superseded);
+        }
+        Some(number)
+    }
+
+    /// Takes an offer back; whether the task had not looked at it.
+    fn withdraw(&self, number: u64) -> bool {
+        let mut state = self.lock();
+        let withdrawn = state.waiting.take_if(|waiting| waiting.number == number);
+        drop(state);
+        withdrawn.is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SlotState<M, S, R>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<M, S, R> Drop for SwapMailbox<M, S, R> {
+    fn drop(&mut self) {
+        let mut state = self.slot.lock();
+        state.closed = true;
+        let waiting = state.waiting.take();
+        drop(state);
+        drop(waiting);
+    }
+}
+
+impl<M, S, R> Deref for SwapMailbox<M, S, R> {
+    type Target = Mailbox<M>;
+
+    fn deref(&self) -> &Mailbox<M> {
+        &self.mailbox
+    }
+}
+
+impl<M, S, R> DerefMut for SwapMailbox<M, S, R> {
+    fn deref_mut(&mut self) -> &mut Mailbox<M> {
+        &mut self.mailbox
+    }
+}
+
+impl<M, S, R> Deref for SwapRef<M, S, R> {
+    type Target = TaskRef<M>;
+
+    fn deref(&self) -> &TaskRef<M> {
+        &self.task
+    }
+}
+
+impl<M, S, R> Clone for SwapRef<M, S, R> {
+    fn clone(&self) -> Self {
+        Self { task: self.task.clone(), slot: self.slot.clone() }
+    }
+}
+
+impl<M, S, R> Deref for SwapTask<M, S, R> {
+    type Target = TaskRef<M>;
+
+    fn deref(&self) -> &TaskRef<M> {
+        &self.task
+    }
+}
+
+impl<M: Send + 'static, S, R> IntoFuture for SwapTask<M, S, R> {
+    type Output = Result<R, Exit>;
+    type IntoFuture = Join<R>;
+
+    fn into_future(self) -> Join<R> {
+        self.task.join()
+    }
+}
+
+impl<M, S, R> fmt::Debug for SwapTask<M, S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.task, f)
+    }
+}
+
+impl<M, S, R> fmt::Debug for SwapRef<M, S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.task, f)
+    }
+}
+
+impl<M, S, R> fmt::Debug for Offer<M, S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "offer of {}", self.name)
+    }
+}
+
+impl<M, S, R: fmt::Debug> fmt::Debug for Flow<M, S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done(result) => f.debug_tuple("Done").field(result).finish(),
+            Self::Become(_) => f.write_str("Become"),
+        }
+    }
+}
