@@ -32,7 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tracing",
         ],
     ),
-    ("pleiad", &["pleiad-cluster"]),
+    ("pleiad", &["pleiad-cluster", "pleiad-task"]),
     (
         "pleiad-cli",
         &[

@@ -86,7 +86,7 @@ impl JobContext {
     /// # Errors
     ///
     /// If the value does not serialise or is over 1 GiB. Nothing was sent.
-    pub fn send<T: Serialize>(&self, value: &T) -> Result<(), SendError> {
+    pub fn send<T: Serialize>(&self, value: &T) -> Result<(), JobSendError> {
         let body = message::encode(value)?;
         if let Some(outbox) = &self.outbox {
             outbox.send(&FromWorker::Message { run: self.run, body });
@@ -163,7 +163,7 @@ impl JobContext {
 /// A message that could not be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum SendError {
+pub enum JobSendError {
     /// It does not serialise. Nothing was sent.
     #[error("the message does not serialise: {0}")]
     Unserialisable(String),

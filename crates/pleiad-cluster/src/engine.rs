@@ -19,7 +19,7 @@ pub(crate) use command::{Command, Computation, ProgramWork, Setup, Submission, W
 pub(crate) use owners::{Done, JobShared, One, Owner, PrintedValue, Report, SetId, SetShared};
 
 use crate::agent::{Agent, AgentEvent, AgentOptions, News};
-use crate::context::SendError;
+use crate::context::JobSendError;
 use crate::error::{JobError, JobErrorKind, StartError, SubmitError};
 use crate::events::{Event, EventKind};
 use crate::launcher::LauncherEvent;
@@ -489,10 +489,10 @@ impl Engine {
     }
 
     /// Passes a message on to a job, or keeps it until that has begun.
-    fn send(&mut self, job: JobId, body: Bytes) -> Result<(), SendError> {
+    fn send(&mut self, job: JobId, body: Bytes) -> Result<(), JobSendError> {
         match self.jobs.get(job.0) {
-            None => return Err(SendError::Final),
-            Some(Entry { work: Work::Program(_), .. }) => return Err(SendError::Program),
+            None => return Err(JobSendError::Final),
+            Some(Entry { work: Work::Program(_), .. }) => return Err(JobSendError::Program),
             Some(Entry { work: Work::Call { .. }, .. }) => {}
         }
         // In order: not past those that are still kept.

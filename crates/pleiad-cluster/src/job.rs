@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::Cluster;
-use crate::context::{MessageError, SendError};
+use crate::context::{JobSendError, MessageError};
 use crate::engine::{Command, Done, JobShared};
 use crate::error::{JobError, JobErrorKind};
 use crate::message;
@@ -101,11 +101,11 @@ impl<T> Job<T> {
     /// # Errors
     ///
     /// If the message cannot be sent, or the job is final. Programs take no messages.
-    pub async fn send<M: Serialize>(&self, message: &M) -> Result<(), SendError> {
+    pub async fn send<M: Serialize>(&self, message: &M) -> Result<(), JobSendError> {
         let body = message::encode(message)?;
         let job = self.id();
         let answer = self.cluster.ask(|reply| Command::Send { job, body, reply }).await;
-        answer.unwrap_or(Err(SendError::Closed))
+        answer.unwrap_or(Err(JobSendError::Closed))
     }
 
     /// What it sends by [`JobContext::send`](crate::JobContext::send). For one reader.

@@ -38,7 +38,7 @@ mod worker;
 
 pub use cluster::{Cluster, ClusterBuilder};
 pub use computation::{ComputationBuilder, Workers};
-pub use context::{JobContext, MessageError, SendError};
+pub use context::{JobContext, JobSendError, MessageError};
 pub use error::{JobError, JobErrorKind, StartError, SubmitError};
 pub use events::{Event, EventKind, Events};
 pub use function::{CleanupFn, JobFn, Plain, TryJobFn, WithContext};

@@ -10,15 +10,19 @@ use pleiad_types::limits::BODY_BYTES_MAX;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::context::{MessageError, SendError};
+use crate::context::{JobSendError, MessageError};
 
 /// # Errors
 ///
 /// If the value does not serialise, or is over the limit.
-pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Bytes, SendError> {
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Bytes, JobSendError> {
     let body = postcard::to_extend(value, type_number::<T>().to_le_bytes().to_vec())
-        .map_err(|e| SendError::Unserialisable(e.to_string()))?;
-    if body.len() > BODY_BYTES_MAX { Err(SendError::TooLarge(body.len())) } else { Ok(body.into()) }
+        .map_err(|e| JobSendError::Unserialisable(e.to_string()))?;
+    if body.len() > BODY_BYTES_MAX {
+        Err(JobSendError::TooLarge(body.len()))
+    } else {
+        Ok(body.into())
+    }
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, MessageError> {

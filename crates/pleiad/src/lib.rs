@@ -48,10 +48,10 @@ mod jobs {
         Attempt, Backoff, CancelResult, Captured, Chunk, CleanupFn, Cluster, ClusterBuilder,
         Completed, ComputationBuilder, Counts, Cpus, Event, EventKind, Events, ExitStatus,
         Explanation, ForegroundEnd, InOrder, Job, JobContext, JobError, JobErrorKind, JobFn, JobId,
-        JobState, LaneView, MachineId, MachineSpec, MachineView, Map, MessageError, Messages,
-        Obstacle, ProcessLimits, Program, ProgramOutput, Resources, Results, SendError, SetMessage,
+        JobSendError, JobState, LaneView, MachineId, MachineSpec, MachineView, Map, MessageError,
+        Messages, Obstacle, ProcessLimits, Program, ProgramOutput, Resources, Results, SetMessage,
         SetMessages, Shortage, StartError, Status, Stream, Submit, SubmitError, TryJobFn, Usage,
-        Workers, init, launch_foreground, limits, raise_open_files_limit, signal_name,
+        Workers, init, launch_foreground, raise_open_files_limit, signal_name,
     };
 }
 
@@ -61,6 +61,15 @@ pub use jobs::*;
 mod error;
 
 pub use error::{Error, Result};
+pub use pleiad_task::{
+    AnyTask, Ask, AskError, AtExit, Deliver, DeliverError, Ended, Exit, ExitReason, Failure,
+    FindError, Flow, HotSwap, Identity, Join, JoinAll, JoinAllError, Locate, Mailbox, Monitor,
+    MonitorError, NameTaken, Named, NoMessage, Offer, Recipient, RecipientError, RecvMatchingError,
+    RecvTimeoutError, Reply, SendError, Successor, SwapError, SwapEvent, SwapMailbox, SwapRef,
+    SwapTask, Task, TaskBuilder, TaskId, TaskInfo, TaskRef, TaskState, Timer, TryRecvError,
+    WeakTaskRef, at_exit, current, join_all, limits, run_at_exit, spawn, spawn_blocking,
+    spawn_future, spawn_local, spawn_swappable, tasks, try_spawn, watch_tasks,
+};
 
 /// The program of the README compiles.
 #[cfg(doctest)]

@@ -21,7 +21,8 @@ use common::{
 };
 use pleiad::{
     Backoff, CancelResult, Cluster, Cpus, EventKind, Explanation, Job, JobContext, JobError,
-    JobErrorKind, JobId, JobState, Obstacle, Program, SendError, StartError, SubmitError, Workers,
+    JobErrorKind, JobId, JobSendError, JobState, Obstacle, Program, StartError, SubmitError,
+    Workers,
 };
 use serde::de::Error as _;
 use serde::ser::Error as _;
@@ -526,11 +527,11 @@ async fn messages_may_be_sent_before_the_job_begins_but_not_after_its_end() {
     second.send(&2_u32).await.unwrap();
     first.send(&1_u32).await.unwrap();
     assert_eq!(second.completed().await.result.unwrap(), 2);
-    assert_eq!(second.send(&3_u32).await, Err(SendError::Final));
+    assert_eq!(second.send(&3_u32).await, Err(JobSendError::Final));
     assert_eq!(first.await.unwrap(), 1);
 
     let program = cluster.run(Program::new("sleep").arg("60")).start().await.unwrap();
-    assert_eq!(program.send(&1_u32).await, Err(SendError::Program));
+    assert_eq!(program.send(&1_u32).await, Err(JobSendError::Program));
     program.kill();
 }
 

@@ -9,7 +9,7 @@ use pleiad_types::{ComputationId, JobId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::owners::{Done, Owner, SetId, SetShared};
-use crate::context::SendError;
+use crate::context::JobSendError;
 use crate::error::SubmitError;
 use crate::job::Record;
 use crate::program::{Chunk, Program};
@@ -135,7 +135,7 @@ pub(crate) enum Command {
     Send {
         job: JobId,
         body: Bytes,
-        reply: oneshot::Sender<Result<(), SendError>>,
+        reply: oneshot::Sender<Result<(), JobSendError>>,
     },
     Explain {
         job: JobId,
