@@ -35,10 +35,10 @@ mod spec;
 mod table;
 mod timers;
 
+pub use pleiad_types::Backoff;
 pub use scheduler::Scheduler;
 pub use spec::{
-    Backoff, CancelResult, Class, ClassId, Counts, End, Explanation, Failure, JobState, JobView,
-    LaneView, MachineSpec, MachineView, Obstacle, Outcome, Output, Placement, StopCause,
-    SubmitError,
+    CancelResult, Class, ClassId, Counts, End, Explanation, Failure, JobState, JobView, LaneView,
+    MachineSpec, MachineView, Obstacle, Outcome, Output, Placement, StopCause, SubmitError,
 };
 pub use table::Table;

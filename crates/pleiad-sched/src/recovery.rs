@@ -6,7 +6,7 @@ use pleiad_types::{Attempt, JobId, MachineId, Time, limits};
 
 use crate::job::{Place, State};
 use crate::scheduler::Scheduler;
-use crate::spec::{Backoff, End, Failure, Outcome, Output, StopCause};
+use crate::spec::{End, Failure, Outcome, Output, StopCause};
 use crate::timers::Timer;
 
 impl<P> Scheduler<P> {
@@ -93,7 +93,7 @@ impl<P> Scheduler<P> {
             self.fail(job_id, failure);
             return;
         }
-        let wait = backoff(class.backoff, failures);
+        let wait = class.backoff.wait(failures);
         self.outputs.push_back(Output::Retry { job: job_id, attempt, failure, wait });
         if wait.is_zero() {
             self.enqueue(job_id);
@@ -207,24 +207,5 @@ impl<P> Scheduler<P> {
             }
             self.lane_is_gone(lane.class);
         }
-    }
-}
-
-/// The wait after so many failures.
-fn backoff(backoff: Backoff, failures: u32) -> Duration {
-    let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    backoff.first.saturating_mul(factor).min(backoff.max)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_double_up_to_the_longest() {
-        let plan = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(5) };
-        let waits = [1, 2, 3, 4, 40, u32::MAX].map(|n| backoff(plan, n).as_secs());
-        assert_eq!(waits, [1, 2, 4, 5, 5, 5]);
-        assert_eq!(backoff(Backoff::NONE, 7), Duration::ZERO);
     }
 }

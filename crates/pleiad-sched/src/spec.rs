@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use pleiad_types::{Attempt, ComputationId, JobId, LaneId, MachineId, Resources, Shortage, Time};
+use pleiad_types::{
+    Attempt, Backoff, ComputationId, JobId, LaneId, MachineId, Resources, Shortage, Time,
+};
 
 /// What jobs of one kind have in common. Jobs of equal classes share lanes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -48,26 +50,6 @@ impl Class {
             lane_jobs_max: pleiad_types::limits::LANE_JOBS_MAX,
             lanes_max: None,
         }
-    }
-}
-
-/// The wait before retry n is `first` × 2ⁿ⁻¹, at most `max`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Backoff {
-    /// Before the first retry. Default: 100 ms.
-    pub first: Duration,
-    /// The longest wait. Default: one minute.
-    pub max: Duration,
-}
-
-impl Backoff {
-    /// Retries at once.
-    pub const NONE: Self = Self { first: Duration::ZERO, max: Duration::ZERO };
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { first: Duration::from_millis(100), max: Duration::from_secs(60) }
     }
 }
 

@@ -4,12 +4,14 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod backoff;
 mod exit;
 mod id;
 pub mod limits;
 mod resources;
 mod time;
 
+pub use backoff::Backoff;
 pub use exit::{ExitStatus, signal_name};
 pub use id::{Attempt, ComputationId, JobId, LaneId, MachineId, SetId};
 pub use resources::{Cpus, ParseCpusError, Resources, Shortage};
