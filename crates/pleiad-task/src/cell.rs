@@ -109,19 +109,15 @@ impl<M> TaskCell<M> {
 
     /// Asks the task to stop. `grace`: instead of the one that it was spawned with.
     pub(crate) fn stop(&self, grace: Option<Duration>) {
-        let wakers = self.queue.life_mut(|life, _| {
-            if grace.is_some() {
-                life.grace = grace;
-            }
-            std::mem::take(&mut life.stop_wakers)
-        });
-        self.queue.alert(bits::STOPPED);
-        wakers.into_iter().for_each(std::task::Waker::wake);
+        if grace.is_some() {
+            self.queue.life_mut(|life, _| life.grace = grace);
+        }
+        self.queue.stop(bits::STOPPED);
     }
 
     /// Ends the task at its next await.
     pub(crate) fn kill(&self) {
-        self.queue.alert(bits::STOPPED | bits::KILLED);
+        self.queue.stop(bits::KILLED);
     }
 
     /// `tell` hears of the end: at once, if it has been. Gives a number for
@@ -154,7 +150,7 @@ impl<M> TaskCell<M> {
         let before = self.queue.mark_unless(bits::ENDED, bits::DAEMON, daemon);
         match (before.map(|bits| bits & bits::DAEMON != 0), daemon) {
             (Some(false), true) => live::one_less(),
-            (Some(true), false) => live::one_more(),
+            (Some(true), false) => live::one_back(),
             _ => (),
         }
     }

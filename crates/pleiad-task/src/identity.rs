@@ -2,17 +2,17 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::live;
 
 /// The number of a task: different from those of all other tasks of this process, ended ones too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(NonZeroU64);
 
 impl TaskId {
+    /// For a task that starts.
     pub(crate) fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self(NonZeroU64::new(number).expect("2^64 tasks are never reached"))
+        Self(NonZeroU64::new(live::one_more()).expect("2^64 tasks are never reached"))
     }
 
     /// From 1 on, in the order of the spawns.

@@ -1,27 +1,40 @@
-//! How many tasks the program waits for before it ends.
+//! How many tasks there are for which the program waits before it ends.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-static LIVE: AtomicUsize = AtomicUsize::new(0);
+/// Tasks that were started: the number of the last.
+static STARTED: AtomicU64 = AtomicU64::new(0);
+/// Those of them for which nobody waits any more: they have ended, or are daemons.
+static SETTLED: AtomicU64 = AtomicU64::new(0);
 static NONE_LEFT: Notify = Notify::const_new();
 
+/// Counts a task more, and gives its number, from 1 on.
 #[inline]
-pub(crate) fn one_more() {
-    LIVE.fetch_add(1, Ordering::Relaxed);
+pub(crate) fn one_more() -> u64 {
+    STARTED.fetch_add(1, Ordering::Relaxed) + 1
 }
 
+/// A task has ended, or has become a daemon.
 #[inline]
 pub(crate) fn one_less() {
-    if LIVE.fetch_sub(1, Ordering::AcqRel) == 1 {
+    let settled = SETTLED.fetch_add(1, Ordering::AcqRel) + 1;
+    if settled == STARTED.load(Ordering::Acquire) {
         NONE_LEFT.notify_waiters();
     }
 }
 
-pub(crate) fn count() -> usize {
-    LIVE.load(Ordering::Acquire)
+/// A daemon is none any more.
+pub(crate) fn one_back() {
+    SETTLED.fetch_sub(1, Ordering::AcqRel);
+}
+
+pub(crate) fn count() -> u64 {
+    // In this order: a task that starts and ends in between is not to make it less than none.
+    let settled = SETTLED.load(Ordering::Acquire);
+    STARTED.load(Ordering::Acquire) - settled
 }
 
 /// Returns when there has been a moment without live tasks.

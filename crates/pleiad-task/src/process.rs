@@ -67,7 +67,7 @@ pub enum JoinAllError {
     #[error("{tasks} tasks have not ended within {after:?}{}", Names(.known))]
     StillRunning {
         /// How many.
-        tasks: usize,
+        tasks: u64,
         /// Which, as far as they are known: see [`watch_tasks`](crate::watch_tasks).
         known: Vec<Identity>,
         /// How long it was waited.

@@ -58,7 +58,7 @@ pub(crate) mod bits {
     pub(crate) const SOURCES: u32 = 1 << 12;
 }
 
-use bits::{CLOSED, DEAF, ENDED, ROOTED, SENDERS, SOURCES, STOPPED, URGENT};
+use bits::{CLOSED, DEAF, ENDED, KILLED, ROOTED, SENDERS, SOURCES, STOPPED, URGENT};
 
 pub(crate) struct Queue<M> {
     state: Mutex<State<M>>,
@@ -198,14 +198,17 @@ impl<M> Queue<M> {
 
     /// As [`add_sender`](Self::add_sender), if there is one.
     pub(crate) fn add_sender_if_any(&self) -> bool {
-        self.senders
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n > 0).then(|| n + 1))
-            .is_ok()
+        self.attention() & CLOSED == 0
+            && self
+                .senders
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n > 0).then(|| n + 1))
+                .is_ok()
     }
 
-    /// The last one closes the queue.
+    /// The last one closes the queue. Once it is closed, nobody counts any more.
+    #[inline]
     pub(crate) fn remove_sender(&self) {
-        if self.senders.fetch_sub(1, Ordering::AcqRel) == 1 && self.attention() & CLOSED == 0 {
+        if self.attention() & CLOSED == 0 && self.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.close();
         }
     }
@@ -404,9 +407,9 @@ impl<M> Queue<M> {
         }
         let mut state = self.lock();
         let (message, woken) = self.take(&mut state, batch);
+        let closed = self.attention.load(Ordering::Relaxed) & (CLOSED | DEAF) != 0;
         drop(state);
         woken.into_iter().for_each(Waker::wake);
-        let closed = self.attention() & (CLOSED | DEAF) != 0;
         message.ok_or(if closed { TryRecv::Closed } else { TryRecv::Empty })
     }
 
@@ -444,7 +447,7 @@ impl<M> Queue<M> {
                 woken.into_iter().for_each(Waker::wake);
                 continue;
             }
-            if attention & (CLOSED | DEAF) != 0 {
+            if attention & (STOPPED | CLOSED | DEAF) != 0 {
                 return Poll::Ready(Err(Matching::Closed));
             }
             if batch.len() >= self.capacity as usize {
@@ -499,14 +502,19 @@ impl<M> Queue<M> {
         drop(displaced);
     }
 
-    /// Adds to the [`bits`], and wakes the task, whatever it waits for.
-    pub(crate) fn alert(&self, added: u32) {
+    /// Asks the task to stop, or more, and wakes whoever waits in it, for whatever. One that has no
+    /// mailbox where it could see that is killed.
+    pub(crate) fn stop(&self, bits: u32) {
         let mut state = self.lock();
-        self.set(added);
+        let before = self.attention.load(Ordering::Relaxed);
+        let unseen = before & (STOPPED | DEAF) == DEAF;
+        self.set(STOPPED | bits | if unseen { KILLED } else { 0 });
         let receiver = self.receiver_to_wake(&mut state);
         let root = state.waker.clone();
+        let waiting = state.rare.as_mut().map(|rare| rare.life.stop_waiters.take());
         drop(state);
-        receiver.into_iter().chain(root).for_each(Waker::wake);
+        let waiting = waiting.into_iter().flatten();
+        receiver.into_iter().chain(root).chain(waiting).for_each(Waker::wake);
     }
 
     /// Sets a bit or takes it away, unless one of `unless` is set; gives what the bits were.
@@ -691,7 +699,11 @@ impl<M> Queue<M> {
             && let Some(rare) = &mut state.rare
         {
             // One of each, so that none starves and none fills the batch.
+            let before = batch.len();
             batch.extend(rare.sources.iter().filter_map(|source| source.pop()));
+            if let Some(watch) = &mut rare.life.watch {
+                watch.taken += (batch.len() - before) as u64;
+            }
         }
     }
 
@@ -707,7 +719,9 @@ impl<M> Queue<M> {
             }
             self.clear(URGENT);
             let before = batch.len();
-            batch.extend(rare.sources.iter().filter_map(|source| source.pop()));
+            // What does not match stays in the batch: it must not take more than there is room for.
+            let room = (self.capacity as usize).saturating_sub(before + state.queue.len());
+            batch.extend(rare.sources.iter().filter_map(|source| source.pop()).take(room));
             gathered.news += batch.len() - before;
             if let Some(watch) = &mut rare.life.watch {
                 watch.taken += gathered.news as u64;
@@ -743,7 +757,9 @@ impl<M> Queue<M> {
     #[inline]
     fn empty(&self, state: &mut State<M>) -> Option<Box<Remains<M>>> {
         let waits = self.reader.load(Ordering::Relaxed) & WAITING != 0;
-        let has_buffer = size_of::<M>() > 0 && state.queue.capacity() > 0;
+        // What takes no memory may still have to be dropped.
+        let has_buffer =
+            if size_of::<M>() > 0 { state.queue.capacity() > 0 } else { !state.queue.is_empty() };
         (waits || state.rare.is_some() || has_buffer).then(|| self.remains(state))
     }
 
@@ -756,6 +772,9 @@ impl<M> Queue<M> {
             urgent = mem::take(&mut rare.urgent);
             sources = mem::take(&mut rare.sources);
             wakers.extend(rare.waiting.iter().map(|waiting| waiting.waker.clone()));
+            if self.attention.load(Ordering::Relaxed) & ENDED != 0 {
+                wakers.extend(rare.life.stop_waiters.take());
+            }
         }
         Box::new(Remains { life: None, _queue: queue, _urgent: urgent, _sources: sources, wakers })
     }
@@ -782,3 +801,6 @@ struct Gathered {
     news: usize,
     woken: Vec<Waker>,
 }
+
+#[cfg(all(test, pleiad_loom))]
+mod loom_models;

@@ -205,7 +205,7 @@ impl TaskBuilder {
         Fut: Future<Output: Send + 'static> + Send + 'static,
     {
         let cell = self.cell(type_name::<F>, 0);
-        let future = function(Mailbox::new(cell.clone()));
+        let future = call(function, &cell);
         self.start::<_, _, Plain>(cell, future)
     }
 
@@ -223,7 +223,7 @@ impl TaskBuilder {
         E: fmt::Display + 'static,
     {
         let cell = self.cell(type_name::<F>, 0);
-        let future = function(Mailbox::new(cell.clone()));
+        let future = call(function, &cell);
         self.start::<_, _, Fallible>(cell, future)
     }
 
@@ -253,7 +253,7 @@ impl TaskBuilder {
         Fut: Future<Output: Send + 'static> + 'static,
     {
         let cell = self.cell(type_name::<F>, 0);
-        let future = function(Mailbox::new(cell.clone()));
+        let future = call(function, &cell);
         let reference = TaskRef::adopt(cell.clone());
         Task::new(reference, tokio::task::spawn_local(Runner::<_, _, Plain>::new(cell, future)))
     }
@@ -305,12 +305,10 @@ impl TaskBuilder {
         current::keep_panics();
         let mut cell = TaskCell::new(self.capacity.0, function);
         if self.daemon {
+            live::one_less();
             cell.queue.preset(bits | bits::DAEMON);
-        } else {
-            live::one_more();
-            if bits != 0 {
-                cell.queue.preset(bits);
-            }
+        } else if bits != 0 {
+            cell.queue.preset(bits);
         }
         let watch = registry::is_on();
         if watch || self.name.is_some() || self.grace.is_some() {
@@ -342,6 +340,27 @@ impl TaskBuilder {
         };
         Task::new(reference, join)
     }
+}
+
+/// Has the function make its future. If it panics instead, it does so in the caller, and the task has
+/// ended before it began.
+#[inline]
+fn call<M, Fut>(function: impl FnOnce(Mailbox<M>) -> Fut, cell: &Arc<TaskCell<M>>) -> Fut
+where
+    M: Send + 'static,
+{
+    struct Begun<'a, M>(&'a TaskCell<M>);
+
+    impl<M> Drop for Begun<'_, M> {
+        fn drop(&mut self) {
+            self.0.finish(End::Terminated);
+        }
+    }
+
+    let begun = Begun(cell);
+    let future = function(Mailbox::new(cell.clone()));
+    std::mem::forget(begun);
+    future
 }
 
 /// A function that is dropped before it has begun, with its runtime, has ended too.
