@@ -18,16 +18,16 @@ const TIME_MAX: Duration = Duration::from_secs(120);
 
 /// Every example, and the test that runs it.
 const EXAMPLES: [(&str, fn()); 10] = [
-    ("01_word_count", word_count_adds_up_and_shows_what_it_cannot_read),
-    ("02_monte_carlo", monte_carlo_gives_the_same_estimate_everywhere),
-    ("03_sweep", the_sweep_stops_when_one_is_good_enough),
-    ("04_bounded_pool", the_pool_is_filled_up_to_its_bound_and_never_beyond),
-    ("05_setup", each_worker_sets_up_once_and_cleans_up_once),
-    ("06_shared_data", the_shared_counter_grows_from_job_to_job),
-    ("07_pipeline", the_pipeline_sorts_and_its_failure_spreads),
-    ("08_objects", objects_come_back_with_what_their_jobs_have_printed),
-    ("09_programs", programs_read_files_and_bytes_and_fail_alone),
-    ("10_delegate", one_function_does_all_tasks_and_answers_messages),
+    ("jobs_01_word_count", word_count_adds_up_and_shows_what_it_cannot_read),
+    ("jobs_02_monte_carlo", monte_carlo_gives_the_same_estimate_everywhere),
+    ("jobs_03_sweep", the_sweep_stops_when_one_is_good_enough),
+    ("jobs_04_bounded_pool", the_pool_is_filled_up_to_its_bound_and_never_beyond),
+    ("jobs_05_setup", each_worker_sets_up_once_and_cleans_up_once),
+    ("jobs_06_shared_data", the_shared_counter_grows_from_job_to_job),
+    ("jobs_07_pipeline", the_pipeline_sorts_and_its_failure_spreads),
+    ("jobs_08_objects", objects_come_back_with_what_their_jobs_have_printed),
+    ("jobs_09_programs", programs_read_files_and_bytes_and_fail_alone),
+    ("jobs_10_delegate", one_function_does_all_tasks_and_answers_messages),
 ];
 
 #[test]
@@ -55,7 +55,7 @@ fn word_count_adds_up_and_shows_what_it_cannot_read() {
     folder.write("broken.md", [0xff, 0xfe, b'x']);
     folder.write("target/built.rs", "not looked at");
 
-    let output = folder.run("01_word_count", &[]);
+    let output = folder.run("jobs_01_word_count", &[]);
 
     output.shows("      4 words  ./one.md");
     output.shows("      2 words  ./sub/two.rs");
@@ -72,7 +72,7 @@ fn word_count_adds_up_and_shows_what_it_cannot_read() {
 
 #[test]
 fn monte_carlo_gives_the_same_estimate_everywhere() {
-    let output = Folder::new().run("02_monte_carlo", &[]);
+    let output = Folder::new().run("jobs_02_monte_carlo", &[]);
 
     output.shows("one job:   39173 of 50000 darts hit, π is about 3.1338");
     output.shows("100 jobs:  3927282 of 5000000 darts hit, π is about 3.1418");
@@ -89,7 +89,7 @@ fn the_sweep_stops_when_one_is_good_enough() {
     let lock: String = stars.iter().map(|star| format!("name = \"{star}\"\n")).collect();
     folder.write("Cargo.lock", lock);
 
-    let output = folder.run("03_sweep", &[]);
+    let output = folder.run("jobs_03_sweep", &[]);
 
     output.shows("8 names. Each job tries hash functions for one size of table.");
     output.shows("* slots: 0 collisions: good enough, the others may stop");
@@ -107,7 +107,7 @@ fn a_sweep_without_success_ends_when_the_time_of_its_jobs_is_over() {
     let lock: String = (0..2_000).map(|n| format!("name = \"star-{n}\"\n")).collect();
     folder.write("many.lock", lock);
 
-    let output = folder.run("03_sweep", &["many.lock"]);
+    let output = folder.run("jobs_03_sweep", &["many.lock"]);
 
     assert_eq!(output.count("* its time was over"), 11, "{output:?}");
     assert_eq!(output.count("* good enough*"), 0, "{output:?}");
@@ -119,7 +119,7 @@ fn the_pool_is_filled_up_to_its_bound_and_never_beyond() {
     let zeros_and_all_bytes = [vec![0_u8; 160 * 4096], (0..=255).cycle().take(80 * 4096).collect()];
     folder.write("input", zeros_and_all_bytes.concat());
 
-    let output = folder.run("04_bounded_pool", &["input"]);
+    let output = folder.run("jobs_04_bounded_pool", &["input"]);
 
     output.shows("after   * results: 100 jobs are outstanding again");
     output.ends_with(&[
@@ -140,7 +140,7 @@ fn each_worker_sets_up_once_and_cleans_up_once() {
                 [[package]]\nname = \"d\"\n";
     folder.write("Cargo.lock", lock);
 
-    let output = folder.run("05_setup", &[]);
+    let output = folder.run("jobs_05_setup", &[]);
 
     for line in ["   3  a", "   1  b", "   1  c", "   0  d"] {
         output.shows(line);
@@ -163,7 +163,7 @@ fn the_shared_counter_grows_from_job_to_job() {
     }
     folder.write("one-more", "  the longest line\n");
 
-    let output = folder.run("06_shared_data", &["."]);
+    let output = folder.run("jobs_06_shared_data", &["."]);
 
     output.ends_with(&["    46 lines in all; the longest: the longest line"]);
     // Each job has found another value, and the last one found them all.
@@ -180,7 +180,7 @@ fn the_pipeline_sorts_and_its_failure_spreads() {
     let folder = Folder::new();
     folder.write("stars", "merope\nmaia\natlas\nelectra\npleione\nalcyone\n");
 
-    let output = folder.run("07_pipeline", &["stars"]);
+    let output = folder.run("jobs_07_pipeline", &["stars"]);
 
     output.is(&[
         "1 split, 4 sorts, 1 merge and 1 check are handed in",
@@ -198,7 +198,7 @@ fn objects_come_back_with_what_their_jobs_have_printed() {
     folder.write("a.rs", "// One.\nfn one() {\n    // TODO: more\n}\n");
     folder.write("b.rs", "fn two<T>() {}\nlet _ = two::<u8>();\n");
 
-    let output = folder.run("08_objects", &["a.rs", "b.rs"]);
+    let output = folder.run("jobs_08_objects", &["a.rs", "b.rs"]);
 
     output.is(&[
         "a.rs: 4 lines, 50 % comments, functions: one",
@@ -214,7 +214,7 @@ fn programs_read_files_and_bytes_and_fail_alone() {
     folder.write("empty", "");
     folder.write("stars", "maia\nmerope\n");
 
-    let output = folder.run("09_programs", &["empty", "stars"]);
+    let output = folder.run("jobs_09_programs", &["empty", "stars"]);
 
     output.is(&[
         "fingerprints:",
@@ -236,7 +236,7 @@ fn one_function_does_all_tasks_and_answers_messages() {
     let folder = Folder::new();
     folder.write("text", "maia and merope\nand atlas\n");
 
-    let output = folder.run("10_delegate", &["text", "and", "sun"]);
+    let output = folder.run("jobs_10_delegate", &["text", "and", "sun"]);
 
     output.is(&[
         "Count(\"text\"): 2 lines",
@@ -252,13 +252,13 @@ fn one_function_does_all_tasks_and_answers_messages() {
 #[test]
 fn the_examples_run_on_this_repository() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    run("01_word_count", &[], &root).shows("* words  ./ARCHITECTURE.md");
-    run("05_setup", &[], &root).shows("*  pleiad-cluster");
-    run("06_shared_data", &[], &root).shows("* lines after crates/pleiad-sched/src/scheduler.rs");
-    run("07_pipeline", &[], &root).shows("sorted * lines of Cargo.lock, from \"\" to *");
-    run("08_objects", &[], &root).shows("crates/pleiad/examples/08_objects.rs: *");
-    run("09_programs", &[], &root).shows("* crates/pleiad/examples/09_programs.rs");
-    run("10_delegate", &[], &root).shows("\"tokio\" occurs * times");
+    run("jobs_01_word_count", &[], &root).shows("* words  ./ARCHITECTURE.md");
+    run("jobs_05_setup", &[], &root).shows("*  pleiad-cluster");
+    run("jobs_06_shared_data", &[], &root).shows("* lines after crates/pleiad-sched/src/scheduler.rs");
+    run("jobs_07_pipeline", &[], &root).shows("sorted * lines of Cargo.lock, from \"\" to *");
+    run("jobs_08_objects", &[], &root).shows("crates/pleiad/examples/jobs_08_objects.rs: *");
+    run("jobs_09_programs", &[], &root).shows("* crates/pleiad/examples/jobs_09_programs.rs");
+    run("jobs_10_delegate", &[], &root).shows("\"tokio\" occurs * times");
 }
 
 /// A temporary folder in which an example runs.

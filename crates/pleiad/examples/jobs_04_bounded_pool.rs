@@ -5,8 +5,8 @@
 //! the source of the jobs may be endless.
 //!
 //! ```sh
-//! cargo run --example 04_bounded_pool             # this very program
-//! cargo run --example 04_bounded_pool -- FILE
+//! cargo run --example jobs_04_bounded_pool             # this very program
+//! cargo run --example jobs_04_bounded_pool -- FILE
 //! ```
 //!
 //! Prints when the pool was filled again, and a drawing in which each sign is a block: low for

@@ -4,8 +4,8 @@
 //! setup makes is there only once: here a counter and, behind a lock, the longest line so far.
 //!
 //! ```sh
-//! cargo run --example 06_shared_data              # the sources of pleiad's scheduler
-//! cargo run --example 06_shared_data -- FOLDER
+//! cargo run --example jobs_06_shared_data              # the sources of pleiad's scheduler
+//! cargo run --example jobs_06_shared_data -- FOLDER
 //! ```
 //!
 //! Each job gives the counter as it has left it: the values grow, whichever thread a job was on.

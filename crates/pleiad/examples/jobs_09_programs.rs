@@ -4,13 +4,13 @@
 //! and what stands on standard error, and retries.
 //!
 //! ```sh
-//! cargo run --example 09_programs                 # the sources of these examples
-//! cargo run --example 09_programs -- FILE...
+//! cargo run --example jobs_09_programs                 # the sources of these examples
+//! cargo run --example jobs_09_programs -- FILE...
 //! ```
 //!
 //! ```text
 //! fingerprints:
-//!   4be65d4c2b26...  crates/pleiad/examples/01_word_count.rs
+//!   4be65d4c2b26...  crates/pleiad/examples/jobs_01_word_count.rs
 //!   exit status 1
 //!     sha256sum: 'no such file': No such file or directory
 //! ...

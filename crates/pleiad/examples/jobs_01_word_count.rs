@@ -4,8 +4,8 @@
 //! come, and failures that harm nothing but themselves.
 //!
 //! ```sh
-//! cargo run --example 01_word_count               # texts and sources below this folder
-//! cargo run --example 01_word_count -- FILE...
+//! cargo run --example jobs_01_word_count               # texts and sources below this folder
+//! cargo run --example jobs_01_word_count -- FILE...
 //! ```
 //!
 //! Prints a line for each file as soon as it is counted, and then the sum:

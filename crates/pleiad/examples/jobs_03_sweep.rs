@@ -5,8 +5,8 @@
 //! soon as one of them is good enough.
 //!
 //! ```sh
-//! cargo run --example 03_sweep                    # the Cargo.lock of this folder
-//! cargo run --example 03_sweep -- FILE
+//! cargo run --example jobs_03_sweep                    # the Cargo.lock of this folder
+//! cargo run --example jobs_03_sweep -- FILE
 //! ```
 //!
 //! Prints the improvements as they come, and at the end how far each job got:

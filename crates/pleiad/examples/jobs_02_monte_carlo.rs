@@ -4,7 +4,7 @@
 //! what the cluster has done ([`Cluster::status`]).
 //!
 //! ```sh
-//! cargo run --release --example 02_monte_carlo
+//! cargo run --release --example jobs_02_monte_carlo
 //! ```
 //!
 //! Each job has its own seed, so the estimate is the same in each run and on each machine:

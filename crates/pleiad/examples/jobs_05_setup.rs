@@ -4,8 +4,8 @@
 //! [`JobContext::data`].
 //!
 //! ```sh
-//! cargo run --example 05_setup                    # the Cargo.lock of this folder
-//! cargo run --example 05_setup -- FILE
+//! cargo run --example jobs_05_setup                    # the Cargo.lock of this folder
+//! cargo run --example jobs_05_setup -- FILE
 //! ```
 //!
 //! Prints a line when a worker has loaded the file, the heaviest packages, and a line when a worker

@@ -5,8 +5,8 @@
 //! [`JobContext::send`] and [`Job::messages`](pleiad::Job::messages) from it.
 //!
 //! ```sh
-//! cargo run --example 10_delegate                 # about the Cargo.lock of this folder
-//! cargo run --example 10_delegate -- FILE WORD...
+//! cargo run --example jobs_10_delegate                 # about the Cargo.lock of this folder
+//! cargo run --example jobs_10_delegate -- FILE WORD...
 //! ```
 //!
 //! ```text

@@ -5,8 +5,8 @@
 //! handed in at once; nobody has to wait between the steps.
 //!
 //! ```sh
-//! cargo run --example 07_pipeline                 # sorts the Cargo.lock of this folder
-//! cargo run --example 07_pipeline -- FILE
+//! cargo run --example jobs_07_pipeline                 # sorts the Cargo.lock of this folder
+//! cargo run --example jobs_07_pipeline -- FILE
 //! ```
 //!
 //! ```text
