@@ -122,7 +122,7 @@ impl<M: Send + 'static, T> Future for Ask<'_, M, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if let Some(question) = &mut this.question {
-            match Pin::new(question).poll(cx) {
+            match Pin::new(&mut *question).poll(cx) {
                 Poll::Ready(Ok(())) => this.question = None,
                 Poll::Ready(Err(
                     DeliverError::Closed { task, .. } | DeliverError::TimedOut { task, .. },
@@ -130,7 +130,13 @@ impl<M: Send + 'static, T> Future for Ask<'_, M, T> {
                 Poll::Pending => {
                     let Poll::Ready(after) = this.deadline.poll(cx) else { return Poll::Pending };
                     let task = this.task.identity();
-                    return Poll::Ready(Err(AskError::NotAsked { task, after }));
+                    let taken_back = question.take_back();
+                    this.question = None;
+                    return Poll::Ready(Err(match taken_back {
+                        Some(_) => AskError::NotAsked { task, after },
+                        // It got in at the last moment.
+                        None => AskError::TimedOut { task, after },
+                    }));
                 }
             }
         }

@@ -1,6 +1,5 @@
 //! What all who know a task share: its queue, its identity, and how it ended.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,8 +58,8 @@ impl<M> TaskCell<M> {
     fn settle(&self, mut remains: Remains<M>) {
         remains.wake();
         let life = remains.life.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(remains))).is_err() {
-            tracing::error!(task = %self.identity(), "a message has panicked when it was dropped");
+        if let Some(failure) = remains.discard() {
+            tracing::error!(task = %self.identity(), %failure, "a message has failed to be dropped");
         }
         if let Some(life) = life {
             self.tell(life);
@@ -147,11 +146,14 @@ impl<M> TaskCell<M> {
 
     /// Whether the program waits for this task at its end.
     pub(crate) fn set_daemon(&self, daemon: bool) {
+        if !daemon {
+            // First, so that an end in between is never counted before it is waited for.
+            live::one_back();
+        }
         let before = self.queue.mark_unless(bits::ENDED, bits::DAEMON, daemon);
-        match (before.map(|bits| bits & bits::DAEMON != 0), daemon) {
-            (Some(false), true) => live::one_less(),
-            (Some(true), false) => live::one_back(),
-            _ => (),
+        let changed = before.is_some_and(|before| (before & bits::DAEMON != 0) != daemon);
+        if changed == daemon {
+            live::one_less();
         }
     }
 }

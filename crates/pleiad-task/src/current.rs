@@ -10,7 +10,14 @@ use crate::identity::TaskId;
 
 thread_local! {
     static CURRENT: Cell<Option<(TaskId, usize)>> = const { Cell::new(None) };
-    static LAST_PANIC: RefCell<Option<(String, Option<String>)>> = const { RefCell::new(None) };
+    static LAST_PANIC: RefCell<Option<Panic>> = const { RefCell::new(None) };
+}
+
+/// What the hook has seen of a panic.
+struct Panic {
+    text: String,
+    location: String,
+    backtrace: Option<String>,
 }
 
 /// The task that runs here: `None` outside of tasks that were spawned by pleiad.
@@ -48,9 +55,25 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
         if let Err(second) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             std::mem::forget(second);
         }
-        let (location, backtrace) = LAST_PANIC.take().unzip();
+        // One that was passed on, by `resume_unwind`, is none that the hook has seen; it may have seen
+        // another, which was caught.
+        let seen = LAST_PANIC.take().filter(|seen| seen.text == message);
+        let (location, backtrace) = seen.map(|seen| (seen.location, seen.backtrace)).unzip();
         Failure { message, location, backtrace: backtrace.flatten() }
     })
+}
+
+/// Drops each of `values`, also when one of them panics. Gives the failure of the first that does.
+pub(crate) fn discard<T>(values: impl IntoIterator<Item = T>) -> Option<Failure> {
+    let mut failure = None;
+    if std::mem::needs_drop::<T>() {
+        for value in values {
+            if let Err(failed) = catch(|| drop(value)) {
+                failure.get_or_insert(failed);
+            }
+        }
+    }
+    failure
 }
 
 fn text(payload: &(dyn std::any::Any + Send)) -> String {
@@ -70,7 +93,7 @@ pub(crate) fn keep_panics() {
                 let backtrace = (backtrace.status() == BacktraceStatus::Captured)
                     .then(|| backtrace.to_string());
                 let location = info.location().map(ToString::to_string).unwrap_or_default();
-                LAST_PANIC.set(Some((location, backtrace)));
+                LAST_PANIC.set(Some(Panic { text: text(info.payload()), location, backtrace }));
             }
             before(info);
         }));

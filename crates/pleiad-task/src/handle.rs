@@ -105,7 +105,10 @@ fn settle<R>(
     cell: &dyn AnyCell,
 ) -> Result<R, Exit> {
     // Tokio itself ends a task only when its runtime is shut down.
-    joined.unwrap_or_else(|_| Err(Exit::new(cell.identity(), ExitReason::Terminated)))
+    joined.unwrap_or_else(|_| {
+        let terminated = || Exit::new(cell.identity(), ExitReason::Terminated);
+        Err(cell.exit().unwrap_or_else(terminated))
+    })
 }
 
 impl<M, R> fmt::Display for Task<M, R> {

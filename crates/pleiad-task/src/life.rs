@@ -1,10 +1,10 @@
 //! What is known of a task beyond its queue. Most tasks have none of it, and no memory for it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use crate::current;
 use crate::exit::{Exit, Failure};
 
 #[derive(Default)]
@@ -19,8 +19,8 @@ pub(crate) struct Life {
     pub(crate) failure: Option<Arc<Failure>>,
     /// How long it may go on when it is asked to stop.
     pub(crate) grace: Option<Duration>,
-    /// Of those in the task that wait to be asked to stop.
-    pub(crate) stop_wakers: Vec<Waker>,
+    /// Those in the task that wait to be asked to stop.
+    pub(crate) stop_waiters: StopWaiters,
     /// Counts for whoever looks at the tasks, if somebody does.
     pub(crate) watch: Option<Watch>,
     /// Names by which it is found, to be given back.
@@ -46,6 +46,39 @@ pub(crate) trait Tell: Send {
 impl<F: FnOnce(Exit) + Send> Tell for F {
     fn tell(self: Box<Self>, exit: Exit) {
         self(exit);
+    }
+}
+
+/// Who waits to be asked to stop: each with its number.
+#[derive(Default)]
+pub(crate) struct StopWaiters {
+    next_number: u64,
+    waiting: Vec<(u64, Waker)>,
+}
+
+impl StopWaiters {
+    /// `number`: of the one who waits, if it has one already. Gives a waker that is to be dropped
+    /// outside of the lock.
+    pub(crate) fn wait(&mut self, number: &mut Option<u64>, waker: &Waker) -> Option<Waker> {
+        if let Some((_, known)) = self.waiting.iter_mut().find(|(other, _)| Some(*other) == *number)
+        {
+            return (!known.will_wake(waker)).then(|| std::mem::replace(known, waker.clone()));
+        }
+        *number = Some(self.next_number);
+        self.waiting.push((self.next_number, waker.clone()));
+        self.next_number += 1;
+        None
+    }
+
+    /// It does not wait any more.
+    pub(crate) fn leave(&mut self, number: u64) -> Option<Waker> {
+        let index = self.waiting.iter().position(|(other, _)| *other == number)?;
+        Some(self.waiting.swap_remove(index).1)
+    }
+
+    /// Those who are to be woken.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = Waker> + use<> {
+        std::mem::take(&mut self.waiting).into_iter().map(|(_, waker)| waker)
     }
 }
 
@@ -78,7 +111,6 @@ impl Life {
     pub(crate) fn at_end(&mut self) -> Self {
         Self {
             monitors: std::mem::take(&mut self.monitors),
-            stop_wakers: std::mem::take(&mut self.stop_wakers),
             registered: std::mem::take(&mut self.registered),
             ..Self::default()
         }
@@ -89,9 +121,8 @@ impl Life {
         for monitor in self.monitors.drain(..) {
             let exit = exit.clone();
             // One that panics, in the function that makes a message of it, is not to stop the others.
-            let told = catch_unwind(AssertUnwindSafe(|| monitor.tell.tell(exit)));
-            if told.is_err() {
-                tracing::error!("a monitor has panicked");
+            if let Err(failure) = current::catch(|| monitor.tell.tell(exit)) {
+                tracing::error!(%failure, "a monitor has panicked");
             }
         }
     }

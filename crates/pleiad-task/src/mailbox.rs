@@ -216,25 +216,45 @@ impl<M: Send + 'static> Mailbox<M> {
     ///
     /// May be dropped at any time.
     pub async fn stopping(&self) {
-        poll_fn(|cx| {
-            if self.is_stopping() {
-                return Poll::Ready(());
-            }
-            self.cell.queue.life_mut(|life, attention| {
-                if attention & bits::STOPPED != 0 {
-                    return Poll::Ready(());
-                }
-                if !life.stop_wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-                    life.stop_wakers.push(cx.waker().clone());
-                }
-                Poll::Pending
-            })
-        })
-        .await;
+        let mut waiter = StopWaiter { cell: &self.cell, number: None };
+        poll_fn(|cx| waiter.poll(cx)).await;
     }
 
     fn settles(&self) -> bool {
         current::is_at(Arc::as_ptr(&self.cell) as usize)
+    }
+}
+
+/// Waits to be asked to stop.
+struct StopWaiter<'a, M> {
+    cell: &'a TaskCell<M>,
+    /// Its place among those who wait, if it has one.
+    number: Option<u64>,
+}
+
+impl<M> StopWaiter<'_, M> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        // The end counts too: a mailbox that is in another task may see it.
+        const READY: u32 = bits::STOPPED | bits::ENDED;
+        if self.cell.queue.attention() & READY != 0 {
+            return Poll::Ready(());
+        }
+        let (polled, displaced) = self.cell.queue.life_mut(|life, attention| {
+            if attention & READY != 0 {
+                return (Poll::Ready(()), None);
+            }
+            (Poll::Pending, life.stop_waiters.wait(&mut self.number, cx.waker()))
+        });
+        drop(displaced);
+        polled
+    }
+}
+
+impl<M> Drop for StopWaiter<'_, M> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            drop(self.cell.queue.life_mut(|life, _| life.stop_waiters.leave(number)));
+        }
     }
 }
 
@@ -251,7 +271,13 @@ impl<M> Unpin for Mailbox<M> {}
 
 impl<M> Drop for Mailbox<M> {
     fn drop(&mut self) {
-        self.cell.queue.deafen();
+        let remains = self.cell.queue.deafen();
+        let batch = current::discard(self.batch.drain(..));
+        let failure = remains.and_then(|remains| remains.discard()).or(batch);
+        if let Some(failure) = failure {
+            let task = self.cell.identity();
+            tracing::error!(%task, %failure, "a message has failed to be dropped");
+        }
     }
 }
 

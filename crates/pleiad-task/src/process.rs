@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -134,8 +135,9 @@ pub fn at_exit<Fut>(priority: i32, action: impl FnOnce() -> Fut + Send + 'static
 where
     Fut: Future<Output = ()> + Send + 'static,
 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let mut entries = AT_EXIT.lock().unwrap_or_else(PoisonError::into_inner);
-    let number = entries.iter().map(|entry| entry.number + 1).max().unwrap_or(0);
     let action: Action = Box::new(move || Box::pin(action()));
     entries.push(Entry { number, priority, action });
     AtExit(number)

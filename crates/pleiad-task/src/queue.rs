@@ -17,6 +17,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::task::coop;
 
+use crate::current;
 use crate::exit::Failure;
 use crate::life::Life;
 use crate::sync::atomic::{AtomicU32, Ordering, fence};
@@ -139,9 +140,9 @@ pub(crate) enum Delivery<M> {
 pub(crate) struct Remains<M> {
     pub(crate) life: Option<Life>,
     /// What was never read; only to be dropped.
-    _queue: Vec<M>,
-    _urgent: VecDeque<M>,
-    _sources: Vec<Box<dyn Source<M>>>,
+    queue: Vec<M>,
+    urgent: VecDeque<M>,
+    sources: Vec<Box<dyn Source<M>>>,
     wakers: Vec<Waker>,
 }
 
@@ -149,6 +150,14 @@ impl<M> Remains<M> {
     /// Tells those who wait to send.
     pub(crate) fn wake(&mut self) {
         self.wakers.drain(..).for_each(Waker::wake);
+    }
+
+    /// Drops all messages. Gives the failure of the first that has panicked.
+    pub(crate) fn discard(self) -> Option<Failure> {
+        let queue = current::discard(self.queue);
+        let urgent = current::discard(self.urgent);
+        let sources = current::discard(self.sources);
+        queue.or(urgent).or(sources)
     }
 }
 
@@ -474,15 +483,14 @@ impl<M> Queue<M> {
         }
     }
 
-    /// The receiver is gone: nothing more is accepted, and what is in the queue is dropped.
-    pub(crate) fn deafen(&self) {
+    /// The receiver is gone: nothing more is accepted, and what is in the queue is to be dropped.
+    pub(crate) fn deafen(&self) -> Option<Box<Remains<M>>> {
         let mut state = self.lock();
         self.set(DEAF);
-        let remains = self.empty(&mut state);
+        let mut remains = self.empty(&mut state);
         drop(state);
-        if let Some(mut remains) = remains {
-            remains.wake();
-        }
+        remains.iter_mut().for_each(|remains| remains.wake());
+        remains
     }
 
     // ---- the task ----
@@ -776,7 +784,7 @@ impl<M> Queue<M> {
                 wakers.extend(rare.life.stop_waiters.take());
             }
         }
-        Box::new(Remains { life: None, _queue: queue, _urgent: urgent, _sources: sources, wakers })
+        Box::new(Remains { life: None, queue, urgent, sources, wakers })
     }
 }
 

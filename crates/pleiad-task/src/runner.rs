@@ -11,8 +11,8 @@ use tokio::time::{Sleep, sleep};
 
 use crate::cell::{End, TaskCell};
 use crate::current;
-use crate::exit::Exit;
-use crate::queue::bits::{DEAF, KILLED, STOPPED};
+use crate::exit::{Exit, Failure};
+use crate::queue::bits::{KILLED, STOPPED};
 
 /// What the end of a function means: [`Plain`] or [`Fallible`].
 pub(crate) trait Outcome<R>: Send {
@@ -112,7 +112,10 @@ where
             let end = if is_to_be_dropped(before) {
                 Err(End::Terminated)
             } else {
-                let poll = || this.future.as_mut().as_pin_mut().map(|future| future.poll(cx));
+                // An error may panic when it is made into a text.
+                let poll = || {
+                    this.future.as_mut().as_pin_mut().map(|future| future.poll(cx).map(O::judge))
+                };
                 match current::catch(poll) {
                     Ok(Some(Poll::Pending)) => {
                         queue.settle();
@@ -128,17 +131,13 @@ where
                             return Poll::Pending;
                         }
                         ready!(poll_grace(this.extras, this.cell, cx));
-                        queue.alert(KILLED);
+                        queue.stop(KILLED);
                         continue;
                     }
-                    Ok(Some(Poll::Ready(output))) => match O::judge(output) {
-                        Ok(value) => Ok(value),
-                        Err(message) => Err(End::Failed(crate::exit::Failure {
-                            message,
-                            location: None,
-                            backtrace: None,
-                        })),
-                    },
+                    Ok(Some(Poll::Ready(Ok(value)))) => Ok(value),
+                    Ok(Some(Poll::Ready(Err(message)))) => {
+                        Err(End::Failed(Failure { message, location: None, backtrace: None }))
+                    }
                     Ok(None) => Err(End::Terminated),
                     Err(failure) => Err(End::Failed(failure)),
                 }
@@ -157,9 +156,9 @@ where
     }
 }
 
-/// At once: it is killed, or asked to stop and has no mailbox where it could see that.
+/// At once, whatever it does.
 fn is_to_be_dropped(attention: u32) -> bool {
-    attention & KILLED != 0 || attention & (STOPPED | DEAF) == STOPPED | DEAF
+    attention & KILLED != 0
 }
 
 #[cold]

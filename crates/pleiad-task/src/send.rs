@@ -185,7 +185,8 @@ impl<M> Future for Deliver<'_, M> {
 }
 
 impl<M> Deliver<'_, M> {
-    fn take_back(&mut self) -> Option<M> {
+    /// The message, if it is not in the mailbox. Then it will not be.
+    pub(crate) fn take_back(&mut self) -> Option<M> {
         match std::mem::replace(&mut self.delivery, Delivery::Done) {
             Delivery::Waiting(ticket) => self.queue().cancel(ticket),
             Delivery::New(message) => Some(message),
