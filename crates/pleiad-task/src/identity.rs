@@ -89,13 +89,34 @@ impl Hash for Identity {
     }
 }
 
-/// The last part of a function's path; for a closure, the function around it.
+/// The last part of a function's path; for a closure or an async block, the function around it.
 pub(crate) fn short(path: &'static str) -> &'static str {
-    let plain = path.split('<').next().unwrap_or(path);
-    plain
-        .rsplit("::")
-        .find(|part| !part.is_empty() && *part != "{{closure}}" && *part != "{closure#0}")
-        .unwrap_or(path)
+    let mut head = path;
+    while !head.is_empty() {
+        let (before, part) = split_last(head);
+        let name = part.split('<').next().unwrap_or_default();
+        if !name.is_empty() && !name.starts_with('{') {
+            return name;
+        }
+        head = before;
+    }
+    path
+}
+
+/// Splits at the last `::` outside of all angle brackets.
+fn split_last(path: &str) -> (&str, &str) {
+    let mut depth = 0;
+    for (index, byte) in path.bytes().enumerate().rev() {
+        match byte {
+            b'>' => depth += 1,
+            b'<' => depth -= 1,
+            b':' if depth == 0 && path[..index].ends_with(':') => {
+                return (&path[..index - 1], &path[index + 1..]);
+            }
+            _ => (),
+        }
+    }
+    ("", path)
 }
 
 #[cfg(test)]
@@ -106,7 +127,9 @@ mod tests {
     fn a_task_is_named_after_its_function() {
         assert_eq!(short("shop::stock::counter"), "counter");
         assert_eq!(short("shop::main::{{closure}}::{{closure}}"), "main");
-        assert_eq!(short("shop::echo<alloc::string::String>"), "echo");
+        assert_eq!(short("shop::echo<alloc::string::String>::{{closure}}"), "echo");
+        assert_eq!(short("<shop::Till as shop::Count>::run::{{closure}}"), "run");
+        assert_eq!(short("<F as shop::{{closure}}>"), "<F as shop::{{closure}}>");
         assert_eq!(short("counter"), "counter");
     }
 

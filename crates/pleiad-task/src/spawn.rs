@@ -204,7 +204,7 @@ impl TaskBuilder {
         F: FnOnce(Mailbox<M>) -> Fut,
         Fut: Future<Output: Send + 'static> + Send + 'static,
     {
-        let cell = self.cell(type_name::<F>, 0);
+        let cell = self.cell(type_name::<Fut>, 0);
         let future = call(function, &cell);
         self.start::<_, _, Plain>(cell, future)
     }
@@ -222,7 +222,7 @@ impl TaskBuilder {
         R: Send + 'static,
         E: fmt::Display + 'static,
     {
-        let cell = self.cell(type_name::<F>, 0);
+        let cell = self.cell(type_name::<Fut>, 0);
         let future = call(function, &cell);
         self.start::<_, _, Fallible>(cell, future)
     }
@@ -252,7 +252,7 @@ impl TaskBuilder {
         F: FnOnce(Mailbox<M>) -> Fut,
         Fut: Future<Output: Send + 'static> + 'static,
     {
-        let cell = self.cell(type_name::<F>, 0);
+        let cell = self.cell(type_name::<Fut>, 0);
         let future = call(function, &cell);
         let reference = TaskRef::adopt(cell.clone());
         Task::new(reference, tokio::task::spawn_local(Runner::<_, _, Plain>::new(cell, future)))

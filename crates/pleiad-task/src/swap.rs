@@ -97,7 +97,7 @@ impl TaskBuilder {
         F: FnOnce(SwapMailbox<M, S, R>, S) -> Fut + Send + 'static,
         Fut: Future<Output = Flow<M, S, R>> + Send + 'static,
     {
-        let slot = Arc::new(Slot::new(type_name::<F>()));
+        let slot = Arc::new(Slot::new(type_name::<Fut>()));
         let of_mailbox = slot.clone();
         let run = |mailbox| async move {
             let mut flow = function(SwapMailbox { mailbox, slot: of_mailbox }, state).await;
@@ -110,7 +110,7 @@ impl TaskBuilder {
                 }
             }
         };
-        let task = if self.has_name() { self } else { self.name(short(type_name::<F>())) };
+        let task = if self.has_name() { self } else { self.name(short(type_name::<Fut>())) };
         SwapTask { task: task.spawn(run), slot }
     }
 }
@@ -388,7 +388,7 @@ impl<'a, M, S, R> HotSwap<'a, M, S, R> {
             task,
             slot,
             function: Some(boxed),
-            name: short(type_name::<F>()),
+            name: short(type_name::<Fut>()),
             waiting: None,
             deadline: Deadline::None,
         }
