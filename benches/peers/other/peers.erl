@@ -83,37 +83,34 @@ ask(Server, N) ->
     Server ! {get, self(), Reference},
     receive {Reference, _} -> ask(Server, N - 1) end.
 
-%% Eight senders. Every 64 messages they yield, and go on yielding while more than 16,384 are unread.
+%% Eight senders. After 64 messages each waits until the reader has come so far.
 sent(N) ->
     Self = self(),
-    Read = counters:new(1, [write_concurrency]),
-    Reader = spawn_link(fun() -> read(Read, 0, N), Self ! done end),
-    [spawn_link(fun() -> send(Reader, Read, 1, N div 8) end) || _ <- lists:seq(1, 8)],
+    Reader = spawn_link(fun() -> read(N), Self ! done end),
+    [spawn_link(fun() -> send(Reader, 1, N div 8) end) || _ <- lists:seq(1, 8)],
     receive done -> ok end.
 
-read(_, N, N) ->
+read(0) ->
     ok;
-read(Read, Nth, N) ->
-    receive _ -> ok end,
-    case (Nth + 1) band 63 of
-        0 -> counters:add(Read, 1, 64);
-        _ -> ok
-    end,
-    read(Read, Nth + 1, N).
+read(N) ->
+    receive
+        {seen, From, Reference} ->
+            From ! Reference,
+            read(N);
+        _ ->
+            read(N - 1)
+    end.
 
-send(_, _, Nth, N) when Nth > N ->
+send(_, Nth, N) when Nth > N ->
     ok;
-send(Reader, Read, Nth, N) ->
+send(Reader, Nth, N) ->
     Reader ! Nth,
     case Nth band 63 of
-        0 -> hold(Read, Nth * 8);
-        _ -> ok
+        0 ->
+            Reference = make_ref(),
+            Reader ! {seen, self(), Reference},
+            receive Reference -> ok end;
+        _ ->
+            ok
     end,
-    send(Reader, Read, Nth + 1, N).
-
-hold(Read, Sent) ->
-    erlang:yield(),
-    case Sent =< counters:get(Read, 1) + 16384 of
-        true -> ok;
-        false -> hold(Read, Sent)
-    end.
+    send(Reader, Nth + 1, N).

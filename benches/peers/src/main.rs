@@ -3,6 +3,7 @@
 
 #![deny(unsafe_code)]
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -173,19 +174,28 @@ fn run(options: &Options) {
                 // Another one begins each round.
                 let (index, who) = &measured[(round + turn) % measured.len()];
                 let line = &mut lines[*index];
-                eprint!("\r\x1b[K{} {}/{rounds} {}", row.id, round + 1, line.peer);
+                progress(&format!("{} {}/{rounds} {}", row.id, round + 1, line.peer));
                 match figure(row, who, options) {
                     Ok(figure) => line.each.push(figure),
                     Err(problem) => line.left_out = Some(problem),
                 }
             }
         }
-        eprint!("\r\x1b[K");
+        progress("");
         if options.json {
             print!("{}", table::json(row, &lines));
         } else {
             println!("{}", table::text(row, &lines));
         }
+    }
+}
+
+/// Says on a terminal what is going on, in place of what it said before.
+fn progress(text: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{text}");
+    } else if !text.is_empty() {
+        eprintln!("{text}");
     }
 }
 

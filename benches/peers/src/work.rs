@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::row::Threads;
 
@@ -18,7 +18,7 @@ pub(crate) const CAPACITY: usize = 1024;
 /// Tasks that get each message that is published.
 pub(crate) const SUBSCRIBERS: u64 = 10;
 /// Tasks that live at the same time where they are spawned and end at once.
-const WAVE: u64 = 1000;
+pub(crate) const WAVE: u64 = 1000;
 /// Every count is a multiple of it: of `SENDERS` and `WAVE`.
 const GRAIN: u64 = 8000;
 
@@ -60,6 +60,12 @@ pub(crate) fn waves(n: u64) -> impl Iterator<Item = u64> {
     (0..n / WAVE).map(|_| WAVE)
 }
 
+/// Waits until every task that has been spawned in a runtime of one thread has been polled.
+pub(crate) async fn all_polled() {
+    // They are in one queue.
+    tokio::spawn(async {}).await.expect("it ends");
+}
+
 /// How much memory the process holds in RAM.
 pub(crate) fn resident() -> u64 {
     field("/proc/self/status", "VmRSS:").expect("the system tells the memory of a process")
@@ -98,49 +104,44 @@ impl Latch {
     }
 }
 
-/// Holds back senders that would never wait by themselves: after every [`STEP`](Self::STEP)
-/// messages they yield to the other tasks, and go on yielding while more than so many messages are
-/// unread. So a queue does not grow for ever, and no peer pays more for it than another.
+/// Holds back senders that would never wait by themselves: before every [`GRAIN`](Self::GRAIN)
+/// messages they wait until that many may be unread more, and yield to the other tasks once. So a
+/// queue does not grow for ever, and no peer pays more for it than another.
 pub(crate) struct Pace {
-    read: AtomicU64,
-    window: u64,
+    room: Semaphore,
 }
 
 impl Pace {
-    const STEP: u64 = 64;
+    const GRAIN: u64 = 256;
+    /// Messages that may be unread.
+    const UNREAD: usize = 16 * 1024;
 
-    pub(crate) fn new(window: u64) -> Arc<Self> {
-        Arc::new(Self { read: AtomicU64::new(0), window })
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { room: Semaphore::new(Self::UNREAD) })
     }
 
     /// A reader has read its `nth` message, the first being 1.
     #[inline]
     pub(crate) fn read(&self, nth: u64) {
-        if nth.is_multiple_of(Self::STEP) {
-            self.read.fetch_add(Self::STEP, Ordering::Relaxed);
+        if nth.is_multiple_of(Self::GRAIN) {
+            self.room.add_permits(Self::GRAIN as usize);
         }
     }
 
-    /// A sender has sent its `nth` message, of which all together have to be read `times` times.
+    /// A sender is about to send its `nth` message, which is going to be read by so many.
     #[inline]
-    pub(crate) async fn sent(&self, nth: u64, times: u64) {
-        if nth.is_multiple_of(Self::STEP) {
-            self.hold(nth * times).await;
+    pub(crate) async fn send(&self, nth: u64, readers: u64) {
+        if nth % Self::GRAIN == 1 {
+            self.wait(readers).await;
         }
     }
 
-    async fn hold(&self, sent: u64) {
-        loop {
-            tokio::task::yield_now().await;
-            if sent <= self.read.load(Ordering::Relaxed) + self.window {
-                return;
-            }
-        }
+    async fn wait(&self, readers: u64) {
+        tokio::task::yield_now().await;
+        let room = self.room.acquire_many((Self::GRAIN * readers) as u32).await;
+        room.expect("it is never closed").forget();
     }
 }
-
-/// The window of unbounded mailboxes, in messages.
-pub(crate) const UNREAD: u64 = 16 * 1024;
 
 /// How long one of `work` takes, in nanoseconds, when it goes on for about `target`.
 ///

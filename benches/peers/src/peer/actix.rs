@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::Peer;
 use crate::row::Threads;
-use crate::work::{CAPACITY, Latch, Pace, SENDERS, SUBSCRIBERS, UNREAD, resident, waves};
+use crate::work::{CAPACITY, Latch, Pace, SENDERS, SUBSCRIBERS, WAVE, resident, waves};
 
 pub(super) const PEER: Peer = Peer {
     memory: Some(memory),
@@ -149,10 +149,12 @@ fn memory(n: u64) -> u64 {
     System::new().block_on(async {
         let mut actors = Vec::with_capacity(n as usize);
         let before = resident();
-        for _ in 0..n {
+        for nth in 1..=n {
             actors.push(Counter::default().start());
+            if nth.is_multiple_of(WAVE) {
+                actix::spawn(async {}).await.expect("it ends");
+            }
         }
-        tokio::task::yield_now().await;
         let last = Counter::default().start();
         assert_eq!(last.send(Get).await, Ok(1));
         resident() - before
@@ -208,7 +210,7 @@ async fn many<F>(places: &Places, n: u64, send: impl Fn(Addr<Reader>, Arc<Pace>)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let (pace, ended) = (Pace::new(UNREAD), Latch::new(1));
+    let (pace, ended) = (Pace::new(), Latch::new(1));
     let reader = Reader { n, read: 0, pace: pace.clone(), ended: ended.clone() };
     let actor = in_place(&places.actors, async {
         Reader::create(|context| {
@@ -243,8 +245,8 @@ fn unbounded(threads: Threads, n: u64) -> Duration {
     time(threads, async |places| {
         many(&places, n, move |actor, pace| async move {
             for nth in 1..=n / SENDERS {
+                pace.send(nth, 1).await;
                 actor.do_send(Number(nth));
-                pace.sent(nth, SENDERS).await;
             }
         })
         .await;
@@ -293,7 +295,7 @@ impl Message for Flush {
 fn publish(threads: Threads, n: u64) -> Duration {
     let n = n / SUBSCRIBERS;
     System::new().block_on(async {
-        let (pace, ended) = (Pace::new(UNREAD), Latch::new(SUBSCRIBERS));
+        let (pace, ended) = (Pace::new(), Latch::new(SUBSCRIBERS));
         let place = (threads == Threads::Two).then(Arbiter::new);
         for _ in 0..SUBSCRIBERS {
             let reader = Reader { n, read: 0, pace: pace.clone(), ended: ended.clone() };
@@ -306,8 +308,8 @@ fn publish(threads: Threads, n: u64) -> Duration {
         }
         let started = Instant::now();
         for nth in 1..=n {
+            pace.send(nth, SUBSCRIBERS).await;
             Broker::<SystemBroker>::issue_async(Number(nth));
-            pace.sent(nth, SUBSCRIBERS).await;
         }
         ended.wait().await;
         let took = started.elapsed();

@@ -13,7 +13,7 @@ use kameo_actors::pubsub::PubSub;
 use super::Peer;
 use crate::row::Threads;
 use crate::work::{
-    CAPACITY, Latch, Pace, SENDERS, SUBSCRIBERS, UNREAD, resident, run, time, waves,
+    CAPACITY, Latch, Pace, SENDERS, SUBSCRIBERS, WAVE, all_polled, resident, run, time, waves,
 };
 
 pub(super) const PEER: Peer = Peer {
@@ -81,8 +81,11 @@ fn memory(n: u64) -> u64 {
     run(Threads::One, async move {
         let mut actors = Vec::with_capacity(n as usize);
         let before = resident();
-        for _ in 0..n {
+        for nth in 1..=n {
             actors.push(Counter::spawn_default());
+            if nth.is_multiple_of(WAVE) {
+                all_polled().await;
+            }
         }
         for actor in &actors {
             actor.wait_for_startup().await;
@@ -120,7 +123,7 @@ fn ask(threads: Threads, n: u64) -> Duration {
 
 fn bounded(threads: Threads, n: u64) -> Duration {
     time(threads, async move {
-        let (pace, ended) = (Pace::new(UNREAD), Latch::new(1));
+        let (pace, ended) = (Pace::new(), Latch::new(1));
         let actor = Reader::start(n, &pace, &ended, mailbox::bounded(CAPACITY));
         for _ in 0..SENDERS {
             let actor = actor.clone();
@@ -138,14 +141,14 @@ fn bounded(threads: Threads, n: u64) -> Duration {
 
 fn unbounded(threads: Threads, n: u64) -> Duration {
     time(threads, async move {
-        let (pace, ended) = (Pace::new(UNREAD), Latch::new(1));
+        let (pace, ended) = (Pace::new(), Latch::new(1));
         let actor = Reader::start(n, &pace, &ended, mailbox::unbounded());
         for _ in 0..SENDERS {
             let (actor, pace) = (actor.clone(), pace.clone());
             tokio::spawn(async move {
                 for nth in 1..=n / SENDERS {
+                    pace.send(nth, 1).await;
                     actor.tell(nth).try_send().expect("it listens");
-                    pace.sent(nth, SENDERS).await;
                 }
             });
         }
@@ -159,7 +162,7 @@ fn unbounded(threads: Threads, n: u64) -> Duration {
 fn publish(threads: Threads, n: u64) -> Duration {
     time(threads, async move {
         let n = n / SUBSCRIBERS;
-        let (pace, ended) = (Pace::new(UNREAD), Latch::new(SUBSCRIBERS));
+        let (pace, ended) = (Pace::new(), Latch::new(SUBSCRIBERS));
         let mut channel = PubSub::new(DeliveryStrategy::Guaranteed);
         let mut subscribers = Vec::new();
         for _ in 0..SUBSCRIBERS {

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use tokio::task::{JoinHandle, yield_now};
+use tokio::task::JoinHandle;
 
 use super::Peer;
 use crate::row::Threads;
-use crate::work::{CAPACITY, Pace, SENDERS, UNREAD, resident, runtime, time, waves};
+use crate::work::{CAPACITY, Pace, SENDERS, WAVE, all_polled, resident, runtime, time, waves};
 
 pub(super) const PEER: Peer = Peer {
     memory: Some(memory),
@@ -23,13 +23,15 @@ fn memory(n: u64) -> u64 {
     runtime(Threads::One).block_on(async {
         let mut senders = Vec::with_capacity(n as usize);
         let before = resident();
-        for _ in 0..n {
+        for nth in 1..=n {
             let (sender, mailbox) = kanal::unbounded_async::<u64>();
             tokio::spawn(async move { while mailbox.recv().await.is_ok() {} });
             senders.push(sender);
+            if nth.is_multiple_of(WAVE) {
+                all_polled().await;
+            }
         }
-        yield_now().await;
-        tokio::spawn(async {}).await.expect("it ends");
+        all_polled().await;
         resident() - before
     })
 }
@@ -99,13 +101,13 @@ fn bounded(threads: Threads, n: u64) -> Duration {
 fn unbounded(threads: Threads, n: u64) -> Duration {
     time(threads, async move {
         let (sender, mailbox) = kanal::unbounded_async();
-        let pace = Pace::new(UNREAD);
+        let pace = Pace::new();
         for _ in 0..SENDERS {
             let (sender, pace) = (sender.clone(), pace.clone());
             tokio::spawn(async move {
                 for nth in 1..=n / SENDERS {
+                    pace.send(nth, 1).await;
                     assert_eq!(sender.try_send(nth), Ok(true));
-                    pace.sent(nth, SENDERS).await;
                 }
             });
         }

@@ -10,13 +10,17 @@ pub(super) use with::PEER;
 mod with {
     use std::time::Duration;
 
-    use pleiad_task::{Mailbox, Reply, Task, TaskBuilder, TaskRef, spawn, spawn_future};
+    use pleiad_task::{
+        Channel, Flow, Mailbox, Reply, SwapEvent, SwapMailbox, Task, TaskBuilder, TaskRef, spawn,
+        spawn_future, spawn_swappable,
+    };
 
     use crate::peer::Peer;
     use crate::row::Threads;
-    use crate::work::{CAPACITY, Pace, SENDERS, UNREAD, resident, runtime, time, waves};
+    use crate::work::{
+        CAPACITY, Pace, SENDERS, SUBSCRIBERS, WAVE, all_polled, resident, runtime, time, waves,
+    };
 
-    // TODO: `broadcast`, when there are channels, and `swap`, when a task can change its behaviour.
     pub(in crate::peer) const PEER: Peer = Peer {
         memory: Some(memory),
         spawn: Some(begin),
@@ -24,6 +28,8 @@ mod with {
         ask: Some(ask),
         bounded: Some(bounded),
         unbounded: Some(unbounded),
+        broadcast: Some(publish),
+        swap: Some(swap),
         ..Peer::new("pleiad")
     };
 
@@ -36,11 +42,13 @@ mod with {
         runtime(Threads::One).block_on(async {
             let mut tasks: Vec<TaskRef<u64>> = Vec::with_capacity(n as usize);
             let before = resident();
-            for _ in 0..n {
+            for nth in 1..=n {
                 tasks.push(spawn(idle).detach());
+                if nth.is_multiple_of(WAVE) {
+                    all_polled().await;
+                }
             }
-            tokio::task::yield_now().await;
-            tokio::spawn(async {}).await.expect("it ends");
+            all_polled().await;
             resident() - before
         })
     }
@@ -115,7 +123,7 @@ mod with {
 
     fn unbounded(threads: Threads, n: u64) -> Duration {
         time(threads, async move {
-            let pace = Pace::new(UNREAD);
+            let pace = Pace::new();
             let reader = TaskBuilder::new().unbounded().spawn({
                 let pace = pace.clone();
                 async move |mut mailbox: Mailbox<u64>| {
@@ -131,12 +139,80 @@ mod with {
                 let (reader, pace) = (TaskRef::clone(&reader), pace.clone());
                 tokio::spawn(async move {
                     for nth in 1..=n / SENDERS {
+                        pace.send(nth, 1).await;
                         reader.send(nth).expect("it listens");
-                        pace.sent(nth, SENDERS).await;
                     }
                 });
             }
             assert_eq!(reader.await.expect("it ends"), n);
+        })
+    }
+
+    /// Each subscriber gets the messages in its mailbox; none is lost, as the publisher waits for room.
+    fn publish(threads: Threads, n: u64) -> Duration {
+        time(threads, async move {
+            let channel = Channel::new("numbers");
+            let mut subscribers = Vec::new();
+            for _ in 0..SUBSCRIBERS {
+                let task = TaskBuilder::new().capacity(CAPACITY).spawn(
+                    async |mut mailbox: Mailbox<u64>| {
+                        let mut read = 0;
+                        while mailbox.recv().await.is_some() {
+                            read += 1;
+                        }
+                        read
+                    },
+                );
+                channel.subscribe_task(&task).expect("it listens");
+                subscribers.push(task);
+            }
+            for nth in 1..=n / SUBSCRIBERS {
+                channel.deliver(nth).await.expect("it is open");
+            }
+            channel.close();
+            for task in subscribers {
+                assert_eq!(task.await.expect("it ends"), n / SUBSCRIBERS);
+            }
+        })
+    }
+
+    type Answers = SwapMailbox<Reply<(u64, bool)>, u64, u64>;
+    type Next = Flow<Reply<(u64, bool)>, u64, u64>;
+
+    async fn answer(mut mailbox: Answers, mut answered: u64, odd: bool) -> Next {
+        loop {
+            match mailbox.next().await {
+                SwapEvent::Message(reply) => {
+                    answered += 1;
+                    reply.send((answered, odd));
+                }
+                SwapEvent::Swap(offer) => return offer.accept(mailbox, answered),
+                SwapEvent::Closed => return Flow::Done(answered),
+            }
+        }
+    }
+
+    async fn even(mailbox: Answers, answered: u64) -> Next {
+        answer(mailbox, answered, false).await
+    }
+
+    async fn odd(mailbox: Answers, answered: u64) -> Next {
+        answer(mailbox, answered, true).await
+    }
+
+    /// Each time, the task is offered the function that it does not run, and then asked.
+    fn swap(threads: Threads, n: u64) -> Duration {
+        time(threads, async move {
+            let task = spawn_swappable(even, 0);
+            for nth in 1..=n {
+                if nth % 2 == 1 {
+                    task.hot_swap(odd).await.expect("it accepts");
+                } else {
+                    task.hot_swap(even).await.expect("it accepts");
+                }
+                assert_eq!(task.ask(|reply| reply).await, Ok((nth, nth % 2 == 1)));
+            }
+            assert_eq!(task.into_task().await.expect("it ends"), n);
         })
     }
 }

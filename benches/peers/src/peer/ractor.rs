@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::Peer;
 use crate::row::Threads;
-use crate::work::{Latch, Pace, SENDERS, SUBSCRIBERS, UNREAD, resident, run, time, waves};
+use crate::work::{Latch, Pace, SENDERS, SUBSCRIBERS, resident, run, time, waves};
 
 pub(super) const PEER: Peer = Peer {
     memory: Some(memory),
@@ -93,7 +93,6 @@ fn memory(n: u64) -> u64 {
         for _ in 0..n {
             actors.push(start(Counter).await.0);
         }
-        tokio::spawn(async {}).await.expect("it ends");
         resident() - before
     })
 }
@@ -127,14 +126,14 @@ fn ask(threads: Threads, n: u64) -> Duration {
 
 fn unbounded(threads: Threads, n: u64) -> Duration {
     time(threads, async move {
-        let (pace, ended) = (Pace::new(UNREAD), Latch::new(1));
+        let (pace, ended) = (Pace::new(), Latch::new(1));
         let (actor, task) = start(Reader { n, pace: pace.clone(), ended: ended.clone() }).await;
         for _ in 0..SENDERS {
             let (actor, pace) = (actor.clone(), pace.clone());
             tokio::spawn(async move {
                 for nth in 1..=n / SENDERS {
+                    pace.send(nth, 1).await;
                     actor.cast(nth).expect("it listens");
-                    pace.sent(nth, SENDERS).await;
                 }
             });
         }
@@ -147,7 +146,7 @@ fn unbounded(threads: Threads, n: u64) -> Duration {
 fn publish(threads: Threads, n: u64) -> Duration {
     time(threads, async move {
         let n = n / SUBSCRIBERS;
-        let (pace, ended) = (Pace::new(UNREAD), Latch::new(SUBSCRIBERS));
+        let (pace, ended) = (Pace::new(), Latch::new(SUBSCRIBERS));
         let port = OutputPort::<u64>::default();
         let mut subscribers = Vec::new();
         for _ in 0..SUBSCRIBERS {
@@ -156,8 +155,8 @@ fn publish(threads: Threads, n: u64) -> Duration {
             subscribers.push((actor, task));
         }
         for nth in 1..=n {
+            pace.send(nth, SUBSCRIBERS).await;
             port.send(nth);
-            pace.sent(nth, SUBSCRIBERS).await;
         }
         ended.wait().await;
         for (actor, task) in subscribers {

@@ -8,7 +8,7 @@ use tokio::task::{JoinHandle, yield_now};
 use super::Peer;
 use crate::row::Threads;
 use crate::work::{
-    CAPACITY, Latch, Pace, SENDERS, SUBSCRIBERS, UNREAD, resident, runtime, time, waves,
+    CAPACITY, Latch, Pace, SENDERS, SUBSCRIBERS, WAVE, all_polled, resident, runtime, time, waves,
 };
 
 pub(super) const PEER: Peer = Peer {
@@ -37,14 +37,15 @@ fn memory(n: u64) -> u64 {
     runtime(Threads::One).block_on(async {
         let mut senders = Vec::with_capacity(n as usize);
         let before = resident();
-        for _ in 0..n {
+        for nth in 1..=n {
             let (sender, mut mailbox) = mpsc::channel::<u64>(CAPACITY);
             tokio::spawn(async move { while mailbox.recv().await.is_some() {} });
             senders.push(sender);
+            if nth.is_multiple_of(WAVE) {
+                all_polled().await;
+            }
         }
-        yield_now().await;
-        // Each task has been polled, as they are in their order.
-        tokio::spawn(async {}).await.expect("it ends");
+        all_polled().await;
         resident() - before
     })
 }
@@ -110,8 +111,8 @@ async fn send_bounded(sender: mpsc::Sender<u64>, n: u64) {
 
 async fn send_unbounded(sender: mpsc::UnboundedSender<u64>, n: u64, pace: &Pace) {
     for nth in 1..=n {
+        pace.send(nth, 1).await;
         sender.send(nth).expect("it listens");
-        pace.sent(nth, SENDERS).await;
     }
 }
 
@@ -155,7 +156,7 @@ fn bounded_many(threads: Threads, n: u64) -> Duration {
 fn unbounded(threads: Threads, n: u64) -> Duration {
     time(threads, async move {
         let (sender, mut mailbox) = mpsc::unbounded_channel();
-        let pace = Pace::new(UNREAD);
+        let pace = Pace::new();
         for _ in 0..SENDERS {
             let (sender, pace) = (sender.clone(), pace.clone());
             tokio::spawn(async move { send_unbounded(sender, n / SENDERS, &pace).await });
@@ -176,7 +177,7 @@ fn unbounded(threads: Threads, n: u64) -> Duration {
 fn unbounded_many(threads: Threads, n: u64) -> Duration {
     time(threads, async move {
         let (sender, mut mailbox) = mpsc::unbounded_channel();
-        let pace = Pace::new(UNREAD);
+        let pace = Pace::new();
         for _ in 0..SENDERS {
             let (sender, pace) = (sender.clone(), pace.clone());
             tokio::spawn(async move { send_unbounded(sender, n / SENDERS, &pace).await });
