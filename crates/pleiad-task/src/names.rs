@@ -60,6 +60,9 @@ pub enum NameTaken {
     /// The task has ended.
     #[error("{0} has ended, and cannot have a name")]
     Ended(Identity),
+    /// The channel is closed.
+    #[error("channel {0:?} is closed, and cannot have a name")]
+    Closed(String),
     /// It is empty, or longer than the limit.
     #[error("a name has 1 to {NAME_BYTES_MAX} bytes, and this has {0}")]
     Length(usize),

@@ -90,10 +90,6 @@ impl<T: Send + 'static> Recipient<T> {
         self.0.identity()
     }
 
-    pub(crate) fn receive(&self, value: T) -> Received<'_> {
-        self.0.receive(value)
-    }
-
     /// Whether nothing will be taken any more.
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
