@@ -5,8 +5,14 @@
 mod chunks;
 pub mod limits;
 mod lines;
+mod message_reader;
+mod message_writer;
+mod messages;
 mod up_to;
 
 pub use chunks::Chunks;
 pub use lines::{LineError, Lines};
+pub use message_reader::{MessageReader, RecvError};
+pub use message_writer::{MessageWriter, SendError};
+pub use messages::Messages;
 pub use up_to::{Part, ReadUpTo, ReadUpToError, read_up_to};
