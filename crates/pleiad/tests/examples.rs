@@ -1,22 +1,19 @@
-//! Each example runs and prints what its reader expects.
+//! Each example of jobs runs and prints what its reader expects.
 //!
 //! Where an example shows numbers that depend on the machine (times, the number of cores, who was
 //! first), only what holds everywhere is asserted.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
+#[path = "common/example.rs"]
+mod example;
+
+use std::path::Path;
 use std::thread;
-use std::time::Duration;
 
-/// Each takes a few seconds at most on a machine that is not busy.
-const TIME_MAX: Duration = Duration::from_secs(120);
+use example::{Folder, run};
 
-/// Every example, and the test that runs it.
+/// Every example of jobs, and the test that runs it.
 const EXAMPLES: [(&str, fn()); 10] = [
     ("jobs_01_word_count", word_count_adds_up_and_shows_what_it_cannot_read),
     ("jobs_02_monte_carlo", monte_carlo_gives_the_same_estimate_everywhere),
@@ -32,18 +29,14 @@ const EXAMPLES: [(&str, fn()); 10] = [
 
 #[test]
 fn each_example_is_tested_and_says_how_to_run_it() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    let names: Vec<_> = files.iter().map(|file| file.file_stem().unwrap()).collect();
+    example::check("jobs_", &EXAMPLES);
+}
 
-    assert_eq!(names, EXAMPLES.map(|(name, _)| name));
-    for (file, (name, _)) in files.iter().zip(EXAMPLES) {
-        let text = fs::read_to_string(file).unwrap();
-        assert!(text.starts_with("//! "), "{name} does not begin with what it shows");
-        let command = format!("--example {name}");
-        assert!(text.contains(&command), "{name} does not say how to run it");
+#[test]
+fn each_example_says_in_its_name_what_it_is_about() {
+    for name in example::names("") {
+        let known = ["jobs_", "tasks_", "streams_"].iter().any(|prefix| name.starts_with(prefix));
+        assert!(known, "no test looks for {name}");
     }
 }
 
@@ -254,118 +247,10 @@ fn the_examples_run_on_this_repository() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     run("jobs_01_word_count", &[], &root).shows("* words  ./ARCHITECTURE.md");
     run("jobs_05_setup", &[], &root).shows("*  pleiad-cluster");
-    run("jobs_06_shared_data", &[], &root).shows("* lines after crates/pleiad-sched/src/scheduler.rs");
+    run("jobs_06_shared_data", &[], &root)
+        .shows("* lines after crates/pleiad-sched/src/scheduler.rs");
     run("jobs_07_pipeline", &[], &root).shows("sorted * lines of Cargo.lock, from \"\" to *");
     run("jobs_08_objects", &[], &root).shows("crates/pleiad/examples/jobs_08_objects.rs: *");
     run("jobs_09_programs", &[], &root).shows("* crates/pleiad/examples/jobs_09_programs.rs");
     run("jobs_10_delegate", &[], &root).shows("\"tokio\" occurs * times");
-}
-
-/// A temporary folder in which an example runs.
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        let path = self.0.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-
-    fn run(&self, example: &str, args: &[&str]) -> Output {
-        run(example, args, self.0.path())
-    }
-}
-
-/// Runs an example to its end, which must be a success in time.
-fn run(example: &str, args: &[&str], folder: &Path) -> Output {
-    let own = std::env::current_exe().unwrap();
-    let program = own.ancestors().nth(2).unwrap().join("examples").join(example);
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example);
-    let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    // `cargo test` builds the examples, but `cargo test --test examples` does not.
-    let is_fresh = changed(&program) >= changed(&source.with_extension("rs"));
-    assert!(is_fresh, "{example} is not built: run `cargo build -p pleiad --examples`");
-    let mut child = Command::new(program)
-        .args(args)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-
-    // The streams end when the last process has closed them: no worker may outlive the example.
-    let stdout = read(child.stdout.take().unwrap());
-    let stderr = read(child.stderr.take().unwrap());
-    let streams = stdout.recv_timeout(TIME_MAX).and_then(|stdout| {
-        let stderr = stderr.recv_timeout(TIME_MAX)?;
-        Ok((stdout, stderr))
-    });
-    let Ok((stdout, stderr)) = streams else {
-        child.kill().unwrap();
-        child.wait().unwrap();
-        panic!("{example} has not ended after {TIME_MAX:?}");
-    };
-    let status = child.wait().unwrap();
-    assert!(status.success(), "{example}: {status}\n{stdout}\n{stderr}");
-    assert_eq!(stderr, "", "{example} has written to standard error");
-    Output { lines: stdout.lines().map(str::to_owned).collect() }
-}
-
-fn read(mut stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        sender.send(text)
-    });
-    receiver
-}
-
-/// What an example has printed. In an expected line, `*` stands for anything.
-#[derive(Debug)]
-struct Output {
-    lines: Vec<String>,
-}
-
-impl Output {
-    #[track_caller]
-    fn shows(&self, expected: &str) {
-        assert!(self.count(expected) > 0, "no line {expected:?} in {self:#?}");
-    }
-
-    #[track_caller]
-    fn is(&self, expected: &[&str]) {
-        self.ends_with(expected);
-        self.has_lines(expected.len());
-    }
-
-    #[track_caller]
-    fn ends_with(&self, expected: &[&str]) {
-        let begin = self.lines.len().saturating_sub(expected.len());
-        for (line, expected) in self.lines[begin..].iter().zip(expected) {
-            assert!(matches(line, expected), "{line:?} instead of {expected:?} in {self:#?}");
-        }
-        assert!(self.lines.len() >= expected.len(), "too short: {self:#?}");
-    }
-
-    #[track_caller]
-    fn has_lines(&self, count: usize) {
-        assert_eq!(self.lines.len(), count, "{self:#?}");
-    }
-
-    fn count(&self, expected: &str) -> usize {
-        self.lines.iter().filter(|line| matches(line, expected)).count()
-    }
-}
-
-/// Whether the parts of `expected` between the `*` stand in `line` one after the other.
-fn matches(line: &str, expected: &str) -> bool {
-    let Some((first, others)) = expected.split_once('*') else { return line == expected };
-    let Some(rest) = line.strip_prefix(first) else { return false };
-    rest.char_indices().map(|(at, _)| &rest[at..]).chain([""]).any(|rest| matches(rest, others))
 }
