@@ -27,6 +27,7 @@ mod registry;
 mod runner;
 mod send;
 mod spawn;
+mod supervisor;
 mod swap;
 mod sync;
 mod timer;
@@ -46,7 +47,7 @@ pub use identity::{Identity, TaskId};
 pub use mailbox::{Mailbox, RecvMatchingError, RecvTimeoutError, TryRecvError};
 pub use monitor::{Monitor, MonitorError};
 pub use names::{FindError, Locate, NameTaken, Named};
-pub use pleiad_types::limits;
+pub use pleiad_types::{Backoff, limits};
 pub use process::{AtExit, JoinAll, JoinAllError, at_exit, join_all, run_at_exit};
 pub use recipient::{Recipient, RecipientError};
 pub use reference::{TaskRef, WeakTaskRef};
@@ -54,6 +55,10 @@ pub use registry::{TaskInfo, TaskState, tasks, watch_tasks};
 pub use send::{Deliver, DeliverError, SendError};
 pub use spawn::{
     NoMessage, TaskBuilder, spawn, spawn_blocking, spawn_future, spawn_local, try_spawn,
+};
+pub use supervisor::{
+    Child, ChildError, ChildInfo, ChildState, NamedAskError, NamedRef, NamedSendError, Restart,
+    StartError, Strategy, Supervisor, SupervisorMessage, SupervisorRef,
 };
 pub use swap::{
     Flow, HotSwap, Offer, Successor, SwapError, SwapEvent, SwapMailbox, SwapRef, SwapTask,
