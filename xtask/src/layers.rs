@@ -14,6 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "pleiad-task",
         &["futures-core", "pin-project-lite", "pleiad-types", "thiserror", "tokio", "tracing"],
     ),
+    ("pleiad-io", &["bytes", "nix", "thiserror", "tokio"]),
     (
         "pleiad-cluster",
         &[
@@ -32,7 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tracing",
         ],
     ),
-    ("pleiad", &["pleiad-cluster", "pleiad-task"]),
+    ("pleiad", &["pleiad-cluster", "pleiad-io", "pleiad-task"]),
     (
         "pleiad-cli",
         &[

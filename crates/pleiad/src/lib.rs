@@ -39,6 +39,12 @@
 //!     Ok(())
 //! }
 //! ```
+//!
+//! # Streams
+//!
+//! What tokio leaves to its users when tasks talk to programs and to other computers: pipelines of
+//! programs, whole messages on a stream of bytes, lines and chunks, each with a limit. It is the
+//! module `io`, with the feature `io`, which is a default. Sockets themselves are tokio's.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -61,6 +67,8 @@ pub use jobs::*;
 mod error;
 
 pub use error::{Error, Result};
+#[cfg(feature = "io")]
+pub use pleiad_io as io;
 pub use pleiad_task::{
     AnyTask, Ask, AskError, AtExit, Deliver, DeliverError, Ended, Exit, ExitReason, Failure,
     FindError, Flow, HotSwap, Identity, Join, JoinAll, JoinAllError, Locate, Mailbox, Monitor,
