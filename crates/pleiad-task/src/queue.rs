@@ -189,6 +189,11 @@ impl<M> Queue<M> {
         state.queue.len() + self.unread() + urgent
     }
 
+    /// Whether nothing more is accepted.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.attention() & (CLOSED | DEAF) != 0
+    }
+
     /// Whether nobody will ever receive what is sent.
     pub(crate) fn is_deaf(&self) -> bool {
         self.attention() & DEAF != 0
@@ -415,7 +420,12 @@ impl<M> Queue<M> {
             return Ok(message);
         }
         let mut state = self.lock();
+        let waits = self.is_receiving();
         let (message, woken) = self.take(&mut state, batch);
+        if waits && message.is_none() {
+            // Whoever was told to wait, by another poll, still does.
+            self.reader.store(WAITING, Ordering::Relaxed);
+        }
         let closed = self.attention.load(Ordering::Relaxed) & (CLOSED | DEAF) != 0;
         drop(state);
         woken.into_iter().for_each(Waker::wake);
@@ -433,16 +443,20 @@ impl<M> Queue<M> {
     ) -> Poll<Result<M, Matching>> {
         let coop = ready!(coop::poll_proceed(cx));
         loop {
-            if self.attention() & STOPPED != 0 {
+            let attention = self.attention();
+            if attention & STOPPED != 0 {
                 return Poll::Ready(Err(Matching::Closed));
             }
-            let found = (*scanned..batch.len()).find(|&index| matches(&batch[index]));
-            if let Some(message) = found.and_then(|index| batch.remove(index)) {
-                self.read(batch.len(), false);
-                coop.made_progress();
-                return Poll::Ready(Ok(message));
+            // Urgent ones are looked at first.
+            if attention & URGENT == 0 {
+                let found = (*scanned..batch.len()).find(|&index| matches(&batch[index]));
+                if let Some(message) = found.and_then(|index| batch.remove(index)) {
+                    self.read(batch.len(), false);
+                    coop.made_progress();
+                    return Poll::Ready(Ok(message));
+                }
+                *scanned = batch.len();
             }
-            *scanned = batch.len();
 
             let mut state = self.lock();
             let attention = self.attention.load(Ordering::Relaxed);
@@ -488,6 +502,8 @@ impl<M> Queue<M> {
         let mut state = self.lock();
         self.set(DEAF);
         let mut remains = self.empty(&mut state);
+        // Its batch goes with it.
+        self.reader.store(0, Ordering::Relaxed);
         drop(state);
         remains.iter_mut().for_each(|remains| remains.wake());
         remains
@@ -812,3 +828,6 @@ struct Gathered {
 
 #[cfg(all(test, pleiad_loom))]
 mod loom_models;
+
+#[cfg(all(test, not(pleiad_loom)))]
+mod tests;

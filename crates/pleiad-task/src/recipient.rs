@@ -117,7 +117,7 @@ where
     }
 
     fn is_closed(&self) -> bool {
-        self.task.cell.queue.is_deaf()
+        self.task.cell.queue.is_closed()
     }
 }
 
