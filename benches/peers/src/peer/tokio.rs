@@ -26,7 +26,7 @@ pub(super) const PEER: Peer = Peer {
 pub(super) const MANY: Peer = Peer {
     bounded: Some(bounded_many),
     unbounded: Some(unbounded_many),
-    ..Peer::new("tokio many")
+    ..Peer::new("tokio-many")
 };
 
 /// Messages that `recv_many` takes at once.
