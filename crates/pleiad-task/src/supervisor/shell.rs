@@ -331,12 +331,12 @@ impl Shell {
             "supervisor gives up"
         );
         self.failure = Some(format!(
-            "child {child:?} has ended again after {restarts} restarts within {period:?}: \
-             it {reason}"
+            "child {child:?} has ended, and the limit of restarts ({restarts} within {period:?}) is \
+             reached: it {reason}"
         ));
     }
 
-    /// By its name; not one that is about to be forgotten.
+    /// By its name.
     fn find(&mut self, name: &str) -> Option<(ChildId, &mut Record)> {
         let mut records = self.records.iter_mut();
         let (&id, record) = records.find(|(_, record)| *record.child.name == *name)?;
