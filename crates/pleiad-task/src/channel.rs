@@ -22,6 +22,7 @@ pub(crate) mod broadcast;
 pub(crate) mod error;
 mod hierarchy;
 mod hub;
+mod pending;
 mod ring;
 pub(crate) mod round;
 pub(crate) mod stream;

@@ -20,6 +20,8 @@ pub struct Broadcast<'a, T> {
     at_least: Option<usize>,
     deadline: Deadline,
     changed: Option<Pin<Box<OwnedNotified>>>,
+    /// Whether subscriptions may have ended since it was looked.
+    news: bool,
 }
 
 enum Step<T> {
@@ -37,7 +39,7 @@ enum Step<T> {
 impl<'a, T> Broadcast<'a, T> {
     pub(super) fn new(channel: &'a Arc<Hub<T>>, message: T) -> Self {
         let (step, deadline) = (Step::Start(message), Deadline::None);
-        Self { channel, step, at_least: None, deadline, changed: None }
+        Self { channel, step, at_least: None, deadline, changed: None, news: false }
     }
 
     /// First waits until there are so many tasks and streams, over all levels of channels; then
@@ -95,6 +97,9 @@ impl<T: Clone> Broadcast<'_, T> {
             Step::Room { mut round, wanted } => {
                 if !self.is_enough(&round) {
                     round.poll_pending(cx);
+                    if self.news {
+                        round.give_up_ended();
+                    }
                 }
                 if !self.is_enough(&round) && !round.pending.is_empty() {
                     self.step = Step::Room { round, wanted };
@@ -168,7 +173,8 @@ impl<T: Clone> Future for Broadcast<'_, T> {
                 Poll::Ready(Ok(None)) => (),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
-                    if !this.has_changed(cx) {
+                    this.news = this.has_changed(cx);
+                    if !this.news {
                         break;
                     }
                 }

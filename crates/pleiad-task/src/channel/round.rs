@@ -1,4 +1,6 @@
-use std::task::{Context, Poll};
+use std::task::Context;
+
+use crate::channel::pending::Pending;
 
 /// What became of a message that was published: numbers of tasks and streams, over all levels of
 /// channels. One that is subscribed in two ways counts twice.
@@ -23,50 +25,22 @@ pub(super) struct Round {
     /// Whether it waits where there is no room; else that is missed.
     pub(super) waits: bool,
     pub(super) published: Published,
-    pub(super) pending: Vec<Box<dyn Waits>>,
-}
-
-/// A subscriber for whose room a message waits.
-pub(super) trait Waits: Send {
-    /// Whether it is in: if not, the subscriber has ended.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool>;
-
-    /// Whether the subscription has ended.
-    fn is_over(&self) -> bool;
-
-    /// Waits no longer. Whether it has been in vain.
-    fn take_back(&mut self) -> bool;
+    pub(super) pending: Pending,
 }
 
 impl Round {
     /// Gives the message to those who have room meanwhile.
     pub(super) fn poll_pending(&mut self, cx: &mut Context<'_>) {
-        let published = &mut self.published;
-        self.pending.retain_mut(|pending| match pending.poll(cx) {
-            Poll::Ready(is_in) => {
-                published.reached += usize::from(is_in);
-                false
-            }
-            Poll::Pending if pending.is_over() => {
-                count(&mut **pending, published);
-                false
-            }
-            Poll::Pending => true,
-        });
+        self.pending.poll(&mut self.published, cx);
+    }
+
+    /// Does not wait any more for those whose subscription has ended.
+    pub(super) fn give_up_ended(&mut self) {
+        self.pending.give_up_ended(&mut self.published);
     }
 
     /// Who has no room yet has missed it.
     pub(super) fn give_up(&mut self) {
-        for mut pending in self.pending.drain(..) {
-            count(&mut *pending, &mut self.published);
-        }
-    }
-}
-
-fn count(pending: &mut dyn Waits, published: &mut Published) {
-    if pending.take_back() {
-        published.missed += 1;
-    } else {
-        published.reached += 1;
+        self.pending.give_up(&mut self.published);
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
+use crate::channel::pending::Waits;
 use crate::channel::ring::{Pushed, Ring};
-use crate::channel::round::{Round, Waits};
+use crate::channel::round::Round;
 use crate::current;
 use crate::identity::TaskId;
 use crate::queue::{Delivery, Queue, Refusal, bits};
