@@ -1,7 +1,7 @@
 //! The races of the queue, in all interleavings that matter:
 //!
 //! ```text
-//! RUSTFLAGS="--cfg pleiad_loom" cargo test -p pleiad-task --lib --release loom
+//! RUSTFLAGS="--cfg pleiad_loom" cargo test -p pleiad-task --lib loom
 //! ```
 //!
 //! A wake-up that is lost shows as a deadlock.
