@@ -624,7 +624,6 @@ async fn stubborn(_mailbox: Mailbox<NoMessage>) -> Infallible {
     pending().await
 }
 
-#[expect(clippy::manual_async_fn, reason = "it panics before there is a future")]
 fn broken(_: Mailbox<NoMessage>) -> impl Future<Output = ()> + Send + 'static {
     if true {
         panic!("no future");
