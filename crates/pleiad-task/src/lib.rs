@@ -1,7 +1,34 @@
-//! Tasks of one process that talk by messages.
+//! Tasks of one process that talk by messages. For users, this is a part of the crate `pleiad`.
 //!
-//! A **task** is an async function with a [`Mailbox`]; [`spawn`] starts it on the tokio runtime that
-//! is there, and gives a [`TaskRef`] to send it messages.
+//! # Tasks and messages
+//!
+//! A **task** is an async function with a [`Mailbox`]. [`spawn`] starts it on the tokio runtime that is
+//! there, and gives a [`Task`]: a [`TaskRef`], by which it is reached, and its result, by awaiting it.
+//! [`spawn_future`] starts a task without a mailbox, [`spawn_blocking`] one that may block its thread,
+//! [`TaskBuilder`] one with other than the usual choices.
+//!
+//! | to say | waits | if the mailbox is full |
+//! |---|---|---|
+//! | [`send`](TaskRef::send) | never | an error, with the message |
+//! | [`deliver`](TaskRef::deliver) | for room | waits its turn |
+//! | [`ask`](TaskRef::ask) | for room, then for the answer | waits its turn |
+//!
+//! What one task sends to another arrives in order, at most once. A mailbox holds 1,024 messages unless
+//! its task wants another number: who sends too fast is told, or waits.
+//!
+//! # The end
+//!
+//! A task ends when its function does; when it panics, which ends it alone; or when it is
+//! [terminated](TaskRef::terminate): asked, given time, then dropped. Whoever [monitors](TaskRef::monitor)
+//! it gets an [`Exit`] by a message, also afterwards; whoever asked it something is told at once. A task
+//! that nobody can send to any more gets `None` from its mailbox.
+//!
+//! # More
+//!
+//! - [`TaskRef::register`] and [`TaskRef::locate`]: names. [`TaskRef::send_after`]: timers.
+//! - [`TaskRef::recipient`]: for senders that know only a part of what a task takes.
+//! - [`spawn_swappable`]: functions that are changed for others while their task runs.
+//! - [`join_all`], [`at_exit`]: the end of the program. [`watch_tasks`], [`tasks`]: what goes on.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -57,8 +84,8 @@ pub use spawn::{
     NoMessage, TaskBuilder, spawn, spawn_blocking, spawn_future, spawn_local, try_spawn,
 };
 pub use supervisor::{
-    Child, ChildError, ChildInfo, ChildState, NamedAskError, NamedRef, NamedSendError, Restart,
-    StartError, Strategy, Supervisor, SupervisorMessage, SupervisorRef,
+    Child, ChildError, ChildInfo, ChildStartError, ChildState, NamedAskError, NamedRef,
+    NamedSendError, Restart, Strategy, Supervisor, SupervisorMessage, SupervisorRef,
 };
 pub use swap::{
     Flow, HotSwap, Offer, Successor, SwapError, SwapEvent, SwapMailbox, SwapRef, SwapTask,

@@ -19,7 +19,9 @@ use crate::spawn::TaskBuilder;
 use policy::{Options, RESTARTS_MAX};
 
 pub use child::{Child, Restart};
-pub use handle::{ChildError, ChildInfo, ChildState, StartError, SupervisorMessage, SupervisorRef};
+pub use handle::{
+    ChildError, ChildInfo, ChildStartError, ChildState, SupervisorMessage, SupervisorRef,
+};
 pub use named::{NamedAskError, NamedRef, NamedSendError};
 
 /// Who is restarted with a child that has ended.
@@ -187,7 +189,7 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// [`StartError`], for the first child that could not be started. Those before it have been
+    /// [`ChildStartError`], for the first child that could not be started. Those before it have been
     /// stopped again, those after it were not started, and the supervisor has ended.
     ///
     /// # Panics
@@ -197,7 +199,7 @@ impl Supervisor {
     /// # Cancel safety
     ///
     /// If the future is dropped, the supervisor stops what it has started, and ends.
-    pub async fn start(self) -> Result<SupervisorRef, StartError> {
+    pub async fn start(self) -> Result<SupervisorRef, ChildStartError> {
         let (started, has_started) = oneshot::channel();
         let Self { name, options, children } = self;
         let name = name.unwrap_or_else(|| "supervisor".into());
@@ -208,7 +210,7 @@ impl Supervisor {
         match has_started.await {
             Ok(Ok(())) => Ok(supervisor),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(StartError::SupervisorEnded(supervisor.ended().await)),
+            Err(_) => Err(ChildStartError::SupervisorEnded(supervisor.ended().await)),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pleiad_task::{
     Backoff, Child, ChildError, ChildInfo, ChildState, ExitReason, FindError, Mailbox, NamedRef,
-    NamedSendError, NoMessage, Reply, Restart, StartError, Strategy, Supervisor, SupervisorRef,
+    NamedSendError, NoMessage, Reply, Restart, ChildStartError, Strategy, Supervisor, SupervisorRef,
     TaskRef, spawn,
 };
 use tokio::sync::mpsc;
@@ -350,7 +350,7 @@ async fn children_come_and_go_at_run_time() {
     supervisor.add(Child::try_new("rt-b", log.worker("b"))).await.unwrap();
     events.are(&["start a", "start b"]).await;
     let again = supervisor.add(Child::try_new("rt-a", log.worker("a"))).await;
-    assert_eq!(again, Err(StartError::Exists { child: "rt-a".to_owned() }));
+    assert_eq!(again, Err(ChildStartError::Exists { child: "rt-a".to_owned() }));
 
     let stopped = supervisor.stop_child("rt-a").await.unwrap();
     assert!(stopped.exit.unwrap().reason.is_returned());
@@ -374,7 +374,7 @@ async fn children_come_and_go_at_run_time() {
     supervisor.stop().await.unwrap();
     events.are(&["stop b"]).await;
     let late = supervisor.add(Child::try_new("rt-c", log.worker("c"))).await;
-    assert!(matches!(late, Err(StartError::SupervisorEnded(_))));
+    assert!(matches!(late, Err(ChildStartError::SupervisorEnded(_))));
     events.end();
 }
 
@@ -483,7 +483,7 @@ async fn a_taken_name_is_an_error_of_the_start_that_undoes_it() {
         .start()
         .await
         .unwrap_err();
-    let StartError::Name { child, source } = error else { panic!("{error}") };
+    let ChildStartError::Name { child, source } = error else { panic!("{error}") };
     assert_eq!(child, "nt-b");
     assert!(source.to_string().contains("taken"), "{source}");
     assert!(TaskRef::<Order>::find("nt-a").is_err(), "it has ended when the error is there");
@@ -521,14 +521,14 @@ async fn two_children_of_one_name_start_nothing() {
         .try_child("tw-a", log.worker("a"))
         .try_child("tw-a", log.worker("a"));
     let error = supervisor.start().await.unwrap_err();
-    assert_eq!(error, StartError::Exists { child: "tw-a".to_owned() });
+    assert_eq!(error, ChildStartError::Exists { child: "tw-a".to_owned() });
     events.end();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_function_that_panics_is_a_failed_start() {
     let error = Supervisor::new(Strategy::OneForOne).child("fp-a", broken).start().await;
-    let Err(StartError::Panicked { child, failure }) = error else { panic!("it has started") };
+    let Err(ChildStartError::Panicked { child, failure }) = error else { panic!("it has started") };
     assert_eq!((child.as_str(), failure.message.as_str()), ("fp-a", "no future"));
     assert!(failure.location.as_ref().unwrap().contains("supervision.rs"));
     assert!(TaskRef::<NoMessage>::find("fp-a").is_err());
@@ -555,7 +555,7 @@ async fn a_function_that_panics_at_a_restart_is_called_again() {
 async fn a_failed_first_start_at_run_time_does_not_add_the_child() {
     let supervisor = Supervisor::new(Strategy::OneForOne).start().await.unwrap();
     let error = supervisor.add(Child::new("ff-a", broken)).await.unwrap_err();
-    assert!(matches!(error, StartError::Panicked { .. }), "{error}");
+    assert!(matches!(error, ChildStartError::Panicked { .. }), "{error}");
     assert!(supervisor.children().await.unwrap().is_empty());
     supervisor.stop().await.unwrap();
 }

@@ -1,17 +1,60 @@
 //! Light tasks that talk by messages, and jobs on every core you own.
 //!
-//! Today pleiad has jobs: Rust functions and programs, on the cores of this machine. The words:
+//! # Tasks
 //!
-//! - A **job** is one call of a function, or one run of a program. [`Cluster::submit`] and
-//!   [`Cluster::run`] hand in one, [`Cluster::map`] and [`Cluster::run_all`] many.
+//! Always there, and all that is there without default features. They run on the tokio runtime of
+//! the program.
+//!
+//! - A **task** is an async function with a [`Mailbox`], where **messages** of one type arrive;
+//!   [`spawn`] starts it.
+//! - A [`TaskRef`] is how others reach it: to **send** (never waits), to **deliver** (waits for
+//!   room) and to **ask** (waits for an answer).
+//! - A **monitor** is told of the end of a task by a message: an [`Exit`] says how it ended.
+//!
+//! ```
+//! use pleiad::{Mailbox, Reply, spawn};
+//!
+//! enum Count {
+//!     Add(u64),
+//!     Get(Reply<u64>),
+//! }
+//!
+//! async fn counter(mut mailbox: Mailbox<Count>) {
+//!     let mut n = 0;
+//!     while let Some(message) = mailbox.recv().await {
+//!         match message {
+//!             Count::Add(k) => n += k,
+//!             Count::Get(reply) => reply.send(n),
+//!         }
+//!     }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> pleiad::Result<()> {
+//!     let task = spawn(counter);
+//!     task.send(Count::Add(2))?;
+//!     task.send(Count::Add(40))?;
+//!     assert_eq!(task.ask(Count::Get).await?, 42);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Jobs
+//!
+//! Rust functions and programs, on the cores of this machine; with the feature `cluster`, which is a
+//! default.
+//!
+//! - A **job** is one call of a function, or one run of a program. `Cluster::submit` and
+//!   `Cluster::run` hand in one, `Cluster::map` and `Cluster::run_all` many.
 //! - A **worker** is a process that runs jobs: a copy of your program. That is why `main` begins
-//!   with [`init`], and why a job can do no harm to another.
-//! - An **attempt** is one try of a job. What fails may be tried again
-//!   ([`retries`](Submit::retries)); what loses its worker is.
+//!   with `init`, and why a job can do no harm to another.
+//! - An **attempt** is one try of a job. What fails may be tried again (`Submit::retries`); what loses
+//!   its worker is.
 //! - A **computation** is what jobs have in common: the data that their workers share
-//!   ([`Cluster::computation`]).
+//!   (`Cluster::computation`).
 //!
-//! ```no_run
+#![cfg_attr(feature = "cluster", doc = "```no_run")]
+#![cfg_attr(not(feature = "cluster"), doc = "```ignore")]
 //! use pleiad::Cluster;
 //!
 //! /// Any function will do: no macro, no registration.
@@ -51,9 +94,9 @@
 #[cfg(feature = "cluster")]
 mod jobs {
     pub use pleiad_cluster::{
-        Attempt, Backoff, CancelResult, Captured, Chunk, CleanupFn, Cluster, ClusterBuilder,
-        Completed, ComputationBuilder, Counts, Cpus, Event, EventKind, Events, ExitStatus,
-        Explanation, ForegroundEnd, InOrder, Job, JobContext, JobError, JobErrorKind, JobFn, JobId,
+        Attempt, CancelResult, Captured, Chunk, CleanupFn, Cluster, ClusterBuilder, Completed,
+        ComputationBuilder, Counts, Cpus, Event, EventKind, Events, ExitStatus, Explanation,
+        ForegroundEnd, InOrder, Job, JobContext, JobError, JobErrorKind, JobFn, JobId,
         JobSendError, JobState, LaneView, MachineId, MachineSpec, MachineView, Map, MessageError,
         Messages, Obstacle, ProcessLimits, Program, ProgramOutput, Resources, Results, SetMessage,
         SetMessages, Shortage, StartError, Status, Stream, Submit, SubmitError, TryJobFn, Usage,
@@ -70,16 +113,19 @@ pub use error::{Error, Result};
 #[cfg(feature = "io")]
 pub use pleiad_io as io;
 pub use pleiad_task::{
-    AnyTask, Ask, AskError, AtExit, Deliver, DeliverError, Ended, Exit, ExitReason, Failure,
+    AnyTask, Ask, AskError, AtExit, Backoff, Broadcast, Channel, Child, ChildError, ChildInfo,
+    ChildStartError, ChildState, Deliver, DeliverError, Ended, Exit, ExitReason, Failure,
     FindError, Flow, HotSwap, Identity, Join, JoinAll, JoinAllError, Locate, Mailbox, Monitor,
-    MonitorError, NameTaken, Named, NoMessage, Offer, Recipient, RecipientError, RecvMatchingError,
-    RecvTimeoutError, Reply, SendError, Successor, SwapError, SwapEvent, SwapMailbox, SwapRef,
-    SwapTask, Task, TaskBuilder, TaskId, TaskInfo, TaskRef, TaskState, Timer, TryRecvError,
-    WeakTaskRef, at_exit, current, join_all, limits, run_at_exit, spawn, spawn_blocking,
-    spawn_future, spawn_local, spawn_swappable, tasks, try_spawn, watch_tasks,
+    MonitorError, NameTaken, Named, NamedAskError, NamedRef, NamedSendError, NoMessage, Offer,
+    PublishError, Published, Recipient, RecipientError, RecvMatchingError, RecvTimeoutError, Reply,
+    Restart, SendError, Strategy, SubscribeChannelError, SubscribeError, Subscriber, Subscription,
+    Successor, Supervisor, SupervisorMessage, SupervisorRef, SwapError, SwapEvent, SwapMailbox,
+    SwapRef, SwapTask, Task, TaskBuilder, TaskId, TaskInfo, TaskRef, TaskState, Timer,
+    TryRecvError, WeakTaskRef, WhenFull, at_exit, current, join_all, limits, run_at_exit, spawn,
+    spawn_blocking, spawn_future, spawn_local, spawn_swappable, tasks, try_spawn, watch_tasks,
 };
 
-/// The program of the README compiles.
-#[cfg(doctest)]
+/// The programs of the README compile.
+#[cfg(all(doctest, feature = "cluster"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -13,7 +13,7 @@ use crate::exit::{Exit, ExitReason, Failure};
 use crate::mailbox::Mailbox;
 use crate::names::NameTaken;
 use crate::spawn::TaskBuilder;
-use crate::supervisor::{StartError, Supervisor};
+use crate::supervisor::{ChildStartError, Supervisor};
 
 /// Whether a child that has ended is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -222,11 +222,11 @@ impl Cause {
         }
     }
 
-    pub(crate) fn into_error(self, child: &str) -> StartError {
+    pub(crate) fn into_error(self, child: &str) -> ChildStartError {
         let child = child.to_owned();
         match self {
-            Self::Name(source) => StartError::Name { child, source },
-            Self::Panic(failure) => StartError::Panicked { child, failure },
+            Self::Name(source) => ChildStartError::Name { child, source },
+            Self::Panic(failure) => ChildStartError::Panicked { child, failure },
         }
     }
 }

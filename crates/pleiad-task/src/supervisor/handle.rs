@@ -27,7 +27,7 @@ pub struct SupervisorRef(pub(crate) TaskRef<SupervisorMessage>);
 pub struct SupervisorMessage(pub(crate) Request);
 
 pub(crate) enum Request {
-    Add(Child, Reply<Result<(), StartError>>),
+    Add(Child, Reply<Result<(), ChildStartError>>),
     StopChild(String, Reply<Result<ChildInfo, ChildError>>),
     RemoveChild(String, Reply<Result<ChildInfo, ChildError>>),
     RestartChild(String, Reply<Result<(), ChildError>>),
@@ -69,7 +69,7 @@ pub enum ChildState {
 /// Why a child, and so perhaps a supervisor, was not started.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum StartError {
+pub enum ChildStartError {
     /// Somebody else has the child's name, or it is no name. Nothing was started.
     #[error("child {child:?} was not started")]
     Name {
@@ -112,7 +112,7 @@ pub enum ChildError {
     NoSuchChild(String),
     /// The child was not started. Unless it was stopped, it is tried again as after each failure.
     #[error("the child was not started")]
-    NotStarted(#[source] StartError),
+    NotStarted(#[source] ChildStartError),
     /// The supervisor has ended, and so have its children.
     #[error("the supervisor has ended")]
     SupervisorEnded(#[source] Exit),
@@ -148,14 +148,14 @@ impl SupervisorRef {
     ///
     /// # Errors
     ///
-    /// [`StartError`]; the supervisor then does not have the child.
+    /// [`ChildStartError`]; the supervisor then does not have the child.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped, the child may or may not be added.
-    pub async fn add(&self, child: Child) -> Result<(), StartError> {
+    pub async fn add(&self, child: Child) -> Result<(), ChildStartError> {
         let answer = self.request(|reply| Request::Add(child, reply)).await;
-        answer.unwrap_or_else(|exit| Err(StartError::SupervisorEnded(exit)))
+        answer.unwrap_or_else(|exit| Err(ChildStartError::SupervisorEnded(exit)))
     }
 
     /// Stops a child: politely, within its grace, then by force. Waits for its end, and gives how.

@@ -18,12 +18,12 @@ use crate::identity::Identity;
 use crate::mailbox::Mailbox;
 use crate::supervisor::child::Child;
 use crate::supervisor::handle::{
-    ChildError, ChildInfo, ChildState, Request, StartError, SupervisorMessage,
+    ChildError, ChildInfo, ChildStartError, ChildState, Request, SupervisorMessage,
 };
 use crate::supervisor::policy::{ChildId, End, Options, Output, Policy, State};
 
 /// Who waits for the first start.
-pub(crate) type Started = oneshot::Sender<Result<(), StartError>>;
+pub(crate) type Started = oneshot::Sender<Result<(), ChildStartError>>;
 
 /// Runs a supervisor until it is to end. An error is how it failed.
 pub(crate) async fn run(
@@ -85,7 +85,7 @@ struct Shell {
     /// All children were started once.
     has_begun: bool,
     /// Why the supervisor itself was not started.
-    not_started: Option<StartError>,
+    not_started: Option<ChildStartError>,
     /// Why it gives up.
     failure: Option<String>,
 }
@@ -107,7 +107,7 @@ struct Running {
 }
 
 enum OnStart {
-    Added(Reply<Result<(), StartError>>),
+    Added(Reply<Result<(), ChildStartError>>),
     Restarted(Reply<Result<(), ChildError>>),
 }
 
@@ -137,7 +137,7 @@ impl Shell {
     fn add_first(&mut self, children: Vec<Child>) {
         for child in children {
             if self.find(&child.name).is_some() {
-                self.not_started = Some(StartError::Exists { child: child.name.to_string() });
+                self.not_started = Some(ChildStartError::Exists { child: child.name.to_string() });
                 self.policy.stop();
                 return;
             }
@@ -249,7 +249,7 @@ impl Shell {
         match request {
             Request::Add(child, reply) => {
                 if self.find(&child.name).is_some() {
-                    reply.send(Err(StartError::Exists { child: child.name.to_string() }));
+                    reply.send(Err(ChildStartError::Exists { child: child.name.to_string() }));
                 } else {
                     self.add(child, Some(OnStart::Added(reply)));
                 }
@@ -369,7 +369,7 @@ impl Drop for Shell {
 }
 
 impl Record {
-    fn started(&mut self, result: &Result<(), StartError>) {
+    fn started(&mut self, result: &Result<(), ChildStartError>) {
         for waiter in self.on_start.drain(..) {
             let result = result.clone();
             match waiter {
@@ -381,7 +381,7 @@ impl Record {
 
     fn will_not_start(&mut self) {
         if !self.on_start.is_empty() {
-            self.started(&Err(StartError::Stopped { child: self.child.name.to_string() }));
+            self.started(&Err(ChildStartError::Stopped { child: self.child.name.to_string() }));
         }
     }
 
@@ -403,7 +403,7 @@ impl Record {
     }
 }
 
-fn tell(started: Option<Started>, result: Result<(), StartError>) {
+fn tell(started: Option<Started>, result: Result<(), ChildStartError>) {
     if let Some(started) = started {
         // Nobody waits if the supervisor was not wanted any more.
         let _ = started.send(result);
