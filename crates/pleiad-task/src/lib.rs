@@ -27,6 +27,7 @@
 //!
 //! - [`TaskRef::register`] and [`TaskRef::locate`]: names. [`TaskRef::send_after`]: timers.
 //! - [`TaskRef::recipient`]: for senders that know only a part of what a task takes.
+//! - [`Channel`]: one publishes, many get it. [`Supervisor`]: what fails is started again.
 //! - [`spawn_swappable`]: functions that are changed for others while their task runs.
 //! - [`join_all`], [`at_exit`]: the end of the program. [`watch_tasks`], [`tasks`]: what goes on.
 

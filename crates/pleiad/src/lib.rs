@@ -10,6 +10,8 @@
 //! - A [`TaskRef`] is how others reach it: to **send** (never waits), to **deliver** (waits for
 //!   room) and to **ask** (waits for an answer).
 //! - A **monitor** is told of the end of a task by a message: an [`Exit`] says how it ended.
+//! - A **channel** passes on what is published there to all who are subscribed: [`Channel`].
+//! - A **supervisor** starts again what has failed: [`Supervisor`].
 //!
 //! ```
 //! use pleiad::{Mailbox, Reply, spawn};
