@@ -31,17 +31,34 @@ struct Entry {
     kind: &'static str,
     holder: String,
     task: Option<TaskId>,
+    /// Whether the value has come to its end. The name is then free, even if it is not taken away yet.
+    is_over: fn(&(dyn Any + Send)) -> bool,
+}
+
+impl Entry {
+    fn is_over(&self) -> bool {
+        (self.is_over)(&*self.value)
+    }
 }
 
 /// What can have a name.
 pub trait Named: Clone + Send + 'static {
     #[doc(hidden)]
     fn holder(&self) -> (String, Option<TaskId>);
+
+    #[doc(hidden)]
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 impl<M: Send + 'static> Named for TaskRef<M> {
     fn holder(&self) -> (String, Option<TaskId>) {
         (self.to_string(), Some(self.id()))
+    }
+
+    fn is_over(&self) -> bool {
+        !self.is_alive()
     }
 }
 
@@ -123,15 +140,26 @@ pub(crate) fn insert<V: Named>(name: &str, value: &V) -> Result<Arc<str>, NameTa
     }
     let (holder, task) = value.holder();
     let key: Arc<str> = name.into();
-    let entry = Entry { value: Box::new(value.clone()), kind: type_name::<V>(), holder, task };
+    let entry = Entry {
+        value: Box::new(value.clone()),
+        kind: type_name::<V>(),
+        holder,
+        task,
+        is_over: |value| value.downcast_ref::<V>().is_some_and(V::is_over),
+    };
     let mut names = names();
-    if let Some(taken) = names.get(name) {
+    if let Some(taken) = names.get(name)
+        && !taken.is_over()
+    {
         let holder = taken.holder.clone();
         drop(names);
         return Err(NameTaken::Taken { name: name.to_owned(), holder });
     }
+    // The key too, which is that of the task.
+    let over = names.remove_entry(name);
     names.insert(key.clone(), entry);
     drop(names);
+    drop(over);
     CHANGED.notify_waiters();
     Ok(key)
 }
@@ -155,7 +183,8 @@ fn remove(name: &str, is_it: impl FnOnce(&Entry) -> bool) -> bool {
 
 pub(crate) fn find<V: Named>(name: &str) -> Result<V, FindError> {
     let names = names();
-    let entry = names.get(name).ok_or_else(|| FindError::NotFound(name.to_owned()))?;
+    let entry = names.get(name).filter(|entry| !entry.is_over());
+    let entry = entry.ok_or_else(|| FindError::NotFound(name.to_owned()))?;
     entry.value.downcast_ref::<V>().cloned().ok_or_else(|| FindError::WrongType {
         name: name.to_owned(),
         wanted: type_name::<V>(),
