@@ -6,7 +6,7 @@ use pleiad_types::limits::MAILBOX_MESSAGES;
 
 use crate::identity::TaskId;
 use crate::names::{self, FindError, Locate, NameTaken, Named};
-use crate::queue::{UNBOUNDED, bits};
+use crate::queue::UNBOUNDED;
 use crate::reference::TaskRef;
 
 use broadcast::Broadcast;
@@ -419,7 +419,7 @@ impl<T: Clone + Send + 'static> Channel<T> {
         capacity: usize,
     ) -> Result<Subscription, SubscribeError> {
         let queue = &task.cell.queue;
-        if queue.attention() & (bits::CLOSED | bits::DEAF) != 0 {
+        if queue.is_closed() {
             let (channel, task) = (self.name().to_owned(), task.identity());
             return Err(SubscribeError::TaskClosed { channel, task });
         }

@@ -104,7 +104,7 @@ impl<M> Drop for Outlet<M> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(pleiad_loom)))]
 mod tests {
     use super::*;
 
@@ -148,5 +148,45 @@ mod tests {
         assert!(!outlet.is_over());
         assert_eq!(rest(&outlet), [1]);
         assert!(outlet.is_over());
+    }
+}
+
+#[cfg(all(test, pleiad_loom))]
+mod loom_models {
+    use std::collections::VecDeque;
+    use std::future::poll_fn;
+
+    use loom::future::block_on;
+    use loom::thread;
+
+    use super::*;
+    use crate::queue::Queue;
+
+    /// A wake-up that is lost shows as a deadlock.
+    #[test]
+    fn each_message_of_a_ring_wakes_the_receiver() {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(|| {
+            let queue = Arc::new(Queue::<u32>::new(1));
+            let ring = Arc::new(Ring::new(2));
+            queue.add_source(Box::new(Outlet(ring.clone())));
+            let publisher = thread::spawn({
+                let (queue, ring) = (queue.clone(), ring.clone());
+                move || {
+                    for message in 1..=2 {
+                        if matches!(ring.push(message), Pushed::First) {
+                            queue.wake();
+                        }
+                    }
+                }
+            });
+            let mut batch = VecDeque::new();
+            for message in 1..=2 {
+                let received = block_on(poll_fn(|cx| queue.poll_recv(&mut batch, cx, false)));
+                assert_eq!(received, Some(message));
+            }
+            publisher.join().unwrap();
+        });
     }
 }

@@ -10,7 +10,7 @@ use crate::channel::ring::{Pushed, Ring};
 use crate::channel::round::Round;
 use crate::current;
 use crate::identity::TaskId;
-use crate::queue::{Delivery, Queue, Refusal, bits};
+use crate::queue::{Delivery, Queue, Refusal};
 use crate::reference::TaskRef;
 
 /// What a channel does with a message for which a subscriber has no room.
@@ -204,7 +204,7 @@ where
     }
 
     fn is_over(&self) -> bool {
-        self.shared.is_over() || is_closed(self.end.queue())
+        self.shared.is_over() || self.end.queue().is_closed()
     }
 
     fn end(&self, may_read: bool) {
@@ -231,14 +231,14 @@ where
 impl<E: End<M>, M: Send + 'static, F> Direct<E, M, F> {
     fn offer_to_ring(&self, ring: &Ring<M>, message: M, round: &mut Round) -> After {
         let queue = self.end.queue();
-        if is_closed(queue) {
+        if queue.is_closed() {
             return After::Goes;
         }
         match ring.push(message) {
             Pushed::First => queue.wake(),
             Pushed::Behind => (),
             Pushed::InsteadOf(_) => self.shared.miss(1),
-            Pushed::Closed(_) if self.shared.is_over() || is_closed(queue) => return After::Goes,
+            Pushed::Closed(_) if self.shared.is_over() || queue.is_closed() => return After::Goes,
             // It has another policy meanwhile.
             Pushed::Closed(_) => {
                 self.misses(round);
@@ -286,10 +286,6 @@ impl<E: End<M>, M: Send + 'static, F> Direct<E, M, F> {
         self.shared.miss(1);
         round.published.missed += 1;
     }
-}
-
-fn is_closed<M>(queue: &Queue<M>) -> bool {
-    queue.attention() & (bits::CLOSED | bits::DEAF) != 0
 }
 
 /// A message for which a subscriber has no room yet.
