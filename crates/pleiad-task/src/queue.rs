@@ -29,6 +29,9 @@ const WAITING: u32 = 1 << 31;
 /// Capacity of a queue without a bound.
 pub(crate) const UNBOUNDED: u32 = u32::MAX;
 
+/// A buffer that is larger than this is given back when the receiver waits.
+const KEPT_BYTES: usize = 4096;
+
 /// A buffer with room for more messages than this is given back when it was mostly empty.
 const KEPT_CAPACITY: usize = 64;
 
@@ -402,8 +405,10 @@ impl<M> Queue<M> {
                 return Poll::Ready(None);
             }
             let displaced = self.register(&mut state, batch.len(), cx);
+            let buffers = large_buffers(&mut state);
             drop(state);
-            drop(displaced);
+            drop((displaced, buffers));
+            shrink(batch);
             return Poll::Pending;
         }
         drop(state);
@@ -477,8 +482,10 @@ impl<M> Queue<M> {
                 return Poll::Ready(Err(Matching::Full(batch.len())));
             }
             let displaced = self.register(&mut state, batch.len(), cx);
+            let buffers = large_buffers(&mut state);
             drop(state);
-            drop(displaced);
+            drop((displaced, buffers));
+            shrink(batch);
             return Poll::Pending;
         }
     }
@@ -635,7 +642,8 @@ impl<M> Queue<M> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unread(&self) -> usize {
+    /// Messages that the receiver has taken out and not yet read.
+    pub(crate) fn unread(&self) -> usize {
         (self.reader.load(Ordering::Relaxed) & !WAITING) as usize
     }
 
@@ -683,6 +691,9 @@ impl<M> Queue<M> {
             && let Some(rare) = &mut state.rare
         {
             let message = rare.urgent.pop_front();
+            if let Some(watch) = &mut rare.life.watch {
+                watch.taken += u64::from(message.is_some());
+            }
             if rare.urgent.is_empty() {
                 self.clear(URGENT);
             }
@@ -713,21 +724,17 @@ impl<M> Queue<M> {
                 spare = Vec::new();
             }
             *batch = VecDeque::from(mem::replace(&mut state.queue, spare));
-            if let Some(rare) = &mut state.rare
-                && let Some(watch) = &mut rare.life.watch
-            {
-                watch.taken += batch.len() as u64;
-            }
         }
         if self.attention.load(Ordering::Relaxed) & SOURCES != 0
             && let Some(rare) = &mut state.rare
         {
             // One of each, so that none starves and none fills the batch.
-            let before = batch.len();
             batch.extend(rare.sources.iter().filter_map(|source| source.pop()));
-            if let Some(watch) = &mut rare.life.watch {
-                watch.taken += (batch.len() - before) as u64;
-            }
+        }
+        if let Some(rare) = &mut state.rare
+            && let Some(watch) = &mut rare.life.watch
+        {
+            watch.taken += batch.len() as u64;
         }
     }
 
@@ -748,7 +755,7 @@ impl<M> Queue<M> {
             batch.extend(rare.sources.iter().filter_map(|source| source.pop()).take(room));
             gathered.news += batch.len() - before;
             if let Some(watch) = &mut rare.life.watch {
-                watch.taken += gathered.news as u64;
+                watch.taken += (gathered.urgent + gathered.news) as u64;
             }
         }
         batch.extend(state.queue.drain(..));
@@ -802,6 +809,34 @@ impl<M> Queue<M> {
         }
         Box::new(Remains { life: None, queue, urgent, sources, wakers })
     }
+}
+
+/// Takes out what a burst has needed, when the receiver begins to wait, and all has been read: to be
+/// dropped outside of the lock.
+#[inline]
+fn large_buffers<M>(state: &mut State<M>) -> (Vec<M>, VecDeque<M>) {
+    let (mut queue, mut urgent) = (Vec::new(), VecDeque::new());
+    if is_large::<M>(state.queue.capacity()) {
+        mem::swap(&mut queue, &mut state.queue);
+    }
+    if let Some(rare) = &mut state.rare
+        && is_large::<M>(rare.urgent.capacity())
+    {
+        mem::swap(&mut urgent, &mut rare.urgent);
+    }
+    (queue, urgent)
+}
+
+/// As [`large_buffers`], for what the receiver has.
+#[inline]
+fn shrink<M>(batch: &mut VecDeque<M>) {
+    if is_large::<M>(batch.capacity()) && batch.len() < batch.capacity() / 4 {
+        batch.shrink_to(2 * batch.len());
+    }
+}
+
+fn is_large<M>(capacity: usize) -> bool {
+    size_of::<M>() > 0 && capacity > KEPT_BYTES / size_of::<M>()
 }
 
 /// Why [`Queue::try_recv`] has nothing.

@@ -111,7 +111,7 @@ pub(crate) fn info<M>(cell: &TaskCell<M>) -> TaskInfo {
         state,
         queued: cell.queue.len(),
         capacity: (capacity != crate::queue::UNBOUNDED).then_some(capacity as usize),
-        received: watched.map(|(taken, _)| taken),
+        received: watched.map(|(taken, _)| taken.saturating_sub(cell.queue.unread() as u64)),
         age: watched.map(|(_, born)| born.elapsed()),
         daemon: attention & bits::DAEMON != 0,
     }
