@@ -279,7 +279,8 @@ impl<T: Clone + Send + 'static> Channel<T> {
     ///
     /// The child is kept open, and keeps its own subscribers and transform. A task that is subscribed
     /// to both, or that messages reach in two ways, gets them twice, and counts twice. Channels may
-    /// have at most 32 levels.
+    /// have at most
+    /// [`CHANNEL_LEVELS_MAX`](pleiad_types::limits::CHANNEL_LEVELS_MAX) levels.
     ///
     /// ```
     /// # use pleiad_task::{Channel, WhenFull};

@@ -11,12 +11,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pleiad_types::Backoff;
+use pleiad_types::{Backoff, limits};
 use tokio::sync::oneshot;
 
 use crate::mailbox::Mailbox;
 use crate::spawn::TaskBuilder;
-use policy::{Options, RESTARTS_MAX};
+use policy::Options;
 
 pub use child::{Child, Restart};
 pub use handle::{
@@ -139,7 +139,7 @@ impl Supervisor {
     /// [by hand](SupervisorRef::restart_child) does not. Zero restarts: the first end that asks for
     /// one is the end. More than 1000 are taken for 1000. The period is sensible from a second on.
     pub fn intensity(mut self, restarts: u32, period: Duration) -> Self {
-        self.options.restarts = restarts.min(RESTARTS_MAX);
+        self.options.restarts = restarts.min(limits::RESTARTS_MAX);
         self.options.period = period;
         self
     }

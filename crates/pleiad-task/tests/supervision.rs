@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pleiad_task::{
-    Backoff, Child, ChildError, ChildInfo, ChildState, ExitReason, FindError, Mailbox, NamedRef,
-    NamedSendError, NoMessage, Reply, Restart, ChildStartError, Strategy, Supervisor, SupervisorRef,
-    TaskRef, spawn,
+    Backoff, Child, ChildError, ChildInfo, ChildStartError, ChildState, ExitReason, FindError,
+    Mailbox, NamedRef, NamedSendError, NoMessage, Reply, Restart, Strategy, Supervisor,
+    SupervisorRef, TaskRef, spawn,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};

@@ -53,3 +53,10 @@ pub const MAILBOX_MESSAGES: usize = 1024;
 
 /// Length of the name of a task or channel.
 pub const NAME_BYTES_MAX: usize = 255;
+
+/// Channels above each other. Each level is a call within a call when a message is published.
+pub const CHANNEL_LEVELS_MAX: usize = 32;
+
+/// Restarts within its period that a supervisor may allow: it remembers the time of each, in 8 KiB.
+/// Who wants no limit has more than enough.
+pub const RESTARTS_MAX: u32 = 1000;

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
+use pleiad_types::limits::CHANNEL_LEVELS_MAX;
 use thiserror::Error;
 
-use crate::channel::hierarchy::LEVELS_MAX;
 use crate::identity::Identity;
 
 /// Why a message was not published to a [`Channel`](crate::Channel).
@@ -88,7 +88,7 @@ pub enum SubscribeChannelError {
     /// There would be too many channels above each other.
     #[error(
         "channel {child:?} cannot subscribe to {parent:?}: \
-         a hierarchy has at most {LEVELS_MAX} levels"
+         a hierarchy has at most {CHANNEL_LEVELS_MAX} levels"
     )]
     TooDeep {
         /// The name of the channel that was to be above.

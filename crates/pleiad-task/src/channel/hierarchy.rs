@@ -6,8 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-/// Channels above each other. Each level is a call within a call when a message is published.
-pub(super) const LEVELS_MAX: usize = 32;
+use pleiad_types::limits::CHANNEL_LEVELS_MAX;
 
 static LINKS: LazyLock<Mutex<Links>> = LazyLock::new(Mutex::default);
 
@@ -43,7 +42,7 @@ impl Links {
         }
         let below = levels(&self.children, child, &mut HashMap::new());
         let above = levels(&self.parents, parent, &mut HashMap::new());
-        if above + below > LEVELS_MAX { Err(Forbidden::TooDeep) } else { Ok(()) }
+        if above + below > CHANNEL_LEVELS_MAX { Err(Forbidden::TooDeep) } else { Ok(()) }
     }
 
     pub(super) fn add(&mut self, parent: u64, child: u64) {
@@ -68,7 +67,7 @@ impl Links {
         }
     }
 
-    /// Calls itself at most [`LEVELS_MAX`] deep.
+    /// Calls itself at most [`CHANNEL_LEVELS_MAX`] deep.
     fn leads_to(&self, from: u64, to: u64, seen: &mut HashSet<u64>) -> bool {
         if from == to {
             return true;
@@ -131,7 +130,7 @@ mod tests {
     #[test]
     fn no_hierarchy_has_more_levels_than_the_limit() {
         let mut links = Links::default();
-        let bottom = LEVELS_MAX as u64;
+        let bottom = CHANNEL_LEVELS_MAX as u64;
         for level in 1..bottom {
             assert_eq!(links.check(level, level + 1), Ok(()));
             links.add(level, level + 1);

@@ -11,10 +11,6 @@ use pleiad_types::{Attempt, Backoff, Time};
 
 use crate::supervisor::{Restart, Strategy};
 
-/// Restarts within a period that may be allowed: the times of so many are remembered, in 8 KiB. Who
-/// wants no limit has more than enough.
-pub(crate) const RESTARTS_MAX: u32 = 1000;
-
 /// A child of one supervisor; later children have higher numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ChildId(pub(crate) u32);
