@@ -131,3 +131,8 @@ pub use pleiad_task::{
 #[cfg(all(doctest, feature = "cluster"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So do those of the page for people who come from pycos.
+#[cfg(all(doctest, feature = "cluster"))]
+#[doc = include_str!("../../../docs/from-pycos.md")]
+struct FromPycos;
