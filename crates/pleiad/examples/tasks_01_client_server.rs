@@ -10,11 +10,11 @@
 //! Clients come in any order, but the messages of each in the order in which it sent them:
 //!
 //! ```text
-//!  1. message 1 of client 4
-//!  2. message 1 of client 8
-//!  3. message 1 of client 1
-//!  …
-//! 30. message 3 of client 9
+//! received  1: message 1 of client 8
+//! received  2: message 1 of client 4
+//! received  3: message 1 of client 7
+//! …
+//! received 30: message 3 of client 3
 //! all clients have ended, and the server has received 30 messages
 //! ```
 
@@ -38,7 +38,7 @@ async fn server(mut mailbox: Mailbox<Request>) {
         match request {
             Request::Greet { client, number } => {
                 received += 1;
-                println!("{received:2}. message {number} of client {client}");
+                println!("received {received:2}: message {number} of client {client}");
             }
             Request::HowMany(reply) => reply.send(received),
         }

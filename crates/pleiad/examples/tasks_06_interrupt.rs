@@ -42,6 +42,7 @@ async fn worker(mut mailbox: Mailbox<Order>) -> (Way, usize) {
     while let Some(order) = mailbox.recv().await {
         match order {
             Order::Search(starts) => {
+                // About a millisecond: too short to be in the way of other tasks.
                 longest = starts.map(Way::from).fold(longest, Way::max);
             }
             Order::Pause => {
@@ -69,7 +70,7 @@ async fn main() -> pleiad::Result<()> {
 
     sleep(Duration::from_millis(50)).await;
     worker.send_urgent(Order::Pause)?;
-    sleep(Duration::from_millis(50)).await;
+    sleep(Duration::from_millis(200)).await;
     let before = worker.queued();
     sleep(Duration::from_millis(50)).await;
     println!("{before} orders wait, and after a while: {}", worker.queued());

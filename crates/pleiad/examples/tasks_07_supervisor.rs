@@ -60,6 +60,7 @@ async fn main() -> pleiad::Result<()> {
         let cashier: TaskRef<Bill> = TaskRef::locate("cashier").await?;
         match cashier.ask(|reply| Bill(bill, reply)).await {
             Ok(answer) => println!("{cashier}: {answer}"),
+            // It has ended with the bill in its hands.
             Err(_) => println!("{}", cashier.ended().await),
         }
     }

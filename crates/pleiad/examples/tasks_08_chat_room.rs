@@ -29,7 +29,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pleiad::{Exit, ExitReason, Mailbox, Task, TaskRef, spawn, try_spawn};
+use pleiad::{Exit, ExitReason, Mailbox, TaskRef, spawn, try_spawn};
 use tokio::time::sleep;
 
 /// What the room takes.
@@ -128,11 +128,11 @@ async fn main() -> pleiad::Result<()> {
     Ok(())
 }
 
-async fn enter(name: &'static str, room: &TaskRef<ToRoom>) -> Task<ToUser, ()> {
+async fn enter(name: &'static str, room: &TaskRef<ToRoom>) -> TaskRef<ToUser> {
     let room = room.clone();
     let user = try_spawn(move |mailbox| user(mailbox, name, room));
     pause().await;
-    user
+    user.detach()
 }
 
 async fn types(user: &TaskRef<ToUser>, text: &'static str) -> pleiad::Result<()> {
@@ -143,5 +143,5 @@ async fn types(user: &TaskRef<ToUser>, text: &'static str) -> pleiad::Result<()>
 
 /// Typing takes its time.
 async fn pause() {
-    sleep(Duration::from_millis(50)).await;
+    sleep(Duration::from_millis(100)).await;
 }

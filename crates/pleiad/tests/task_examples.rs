@@ -34,12 +34,13 @@ fn the_server_gets_each_message_of_each_client_in_its_order() {
 
     for client in 1..=10 {
         let own = |line: &&String| line.ends_with(&format!("of client {client}"));
-        let messages = output.lines.iter().filter(own).map(|line| line[4..].to_owned());
+        let messages =
+            output.lines.iter().filter(own).map(|line| line["received 30: ".len()..].to_owned());
         let sent = (1..=3).map(|number| format!("message {number} of client {client}"));
         assert_eq!(messages.collect::<Vec<_>>(), sent.collect::<Vec<_>>());
     }
     for number in 1..=30 {
-        output.shows(&format!("{number:2}. message *"));
+        output.shows(&format!("received {number:2}: message *"));
     }
     output.ends_with(&["all clients have ended, and the server has received 30 messages"]);
     output.has_lines(31);
