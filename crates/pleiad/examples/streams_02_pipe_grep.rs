@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! 10000 lines written
-//! 1667 lines of 6 words match "ERROR .* took 4"
+//! 1429 lines match "ERROR", of 8574 words and 42489 bytes
 //! ```
 
 use std::env;

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! ```text
-//! written:  4 chunks, 60543 bytes, checksum 1d0bb04fdfc0f7a3
-//! read:     2354 lines, 60543 bytes, checksum 1d0bb04fdfc0f7a3
+//! written:  2 chunks, 28557 bytes, checksum 592891f24a72ff1d
+//! read:     1146 lines, 28557 bytes, checksum 592891f24a72ff1d
 //! ```
 
 use std::env;

@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! 10 clients, each with 1000 requests one after the other
-//! 10000 requests in 0.51 s: 19608 requests/s
+//! 10000 requests in 1.27 s: 7847 requests/s
 //! the server has had 10000 connections
 //! ```
 

@@ -246,7 +246,12 @@ async fn talk(
             },
             heard = reader.recv() => match heard? {
                 Some(line) => println!("{}", text(&line)?),
-                None => return Ok(()),
+                None => {
+                    if is_typing {
+                        println!("the server has hung up");
+                    }
+                    return Ok(());
+                }
             },
         }
     }
