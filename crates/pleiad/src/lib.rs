@@ -133,6 +133,6 @@ pub use pleiad_task::{
 struct Readme;
 
 /// So do those of the page for people who come from pycos.
-#[cfg(all(doctest, feature = "cluster"))]
+#[cfg(all(doctest, feature = "cluster", feature = "io"))]
 #[doc = include_str!("../../../docs/from-pycos.md")]
 struct FromPycos;
