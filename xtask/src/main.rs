@@ -2,6 +2,7 @@
 
 mod layers;
 mod promises;
+mod pycos;
 
 use std::process::ExitCode;
 
@@ -9,7 +10,8 @@ use anyhow::{Result, bail};
 
 const HELP: &str = "chores:
   layers    check who uses whom against the table in xtask/src/layers.rs
-  promises  check that the tests named in docs/promises.md are there";
+  promises  check that the tests named in docs/promises.md are there
+  pycos     check that docs/from-pycos.md has each feature";
 
 fn main() -> ExitCode {
     match run(std::env::args().nth(1).as_deref()) {
@@ -30,6 +32,7 @@ fn run(chore: Option<&str>) -> Result<String> {
         Some("promises") => {
             Ok(format!("{} tests are named, and all are there", promises::check()?))
         }
+        Some("pycos") => Ok(format!("{} features of pycos have their place", pycos::check()?)),
         Some("help" | "--help" | "-h") => Ok(HELP.to_owned()),
         Some(other) => bail!("no chore is called `{other}`\n{HELP}"),
         None => bail!("which chore?\n{HELP}"),
