@@ -158,11 +158,9 @@ impl<M: Send + 'static> Mailbox<M> {
     }
 
     /// A reference to this task. As long as it is kept, the mailbox stays open, even if nobody else
-    /// has one. It does not open a mailbox that is closed already, as it is when the last reference has
-    /// gone: a task that always needs one takes it in the closure that is given to
-    /// [`spawn`](crate::spawn), before anything of the task runs.
+    /// has one. If the last reference had gone, it is open again; not so after [`close`](Self::close).
     pub fn me(&self) -> TaskRef<M> {
-        self.cell.queue.add_sender();
+        self.cell.queue.add_own_sender();
         TaskRef::adopt(self.cell.clone())
     }
 

@@ -35,6 +35,11 @@ const KEPT_BYTES: usize = 4096;
 /// A buffer with room for more messages than this is given back when it was mostly empty.
 const KEPT_CAPACITY: usize = 64;
 
+/// Messages of its batch that the receiver reads for one unit of the budget that tokio gives a task
+/// before the next one runs. The budget is 128 units, and accounting for one costs as much as reading a
+/// message.
+const MESSAGES_A_UNIT: usize = 4;
+
 /// What the bits of [`Queue::attention`] say. They change only under the lock.
 pub(crate) mod bits {
     /// The task is asked to stop: nothing more is received.
@@ -45,7 +50,8 @@ pub(crate) mod bits {
     pub(crate) const URGENT: u32 = 1 << 2;
     /// Senders wait for room.
     pub(crate) const SENDERS: u32 = 1 << 3;
-    /// Nothing more is accepted; what is in the queue is still read.
+    /// Nothing more is accepted; what is in the queue is still read. So it is when nobody is left who
+    /// could send; then the receiver itself may open it again.
     pub(crate) const CLOSED: u32 = 1 << 4;
     /// The receiver is gone. Nothing is in the queue, and nothing will be.
     pub(crate) const DEAF: u32 = 1 << 5;
@@ -60,9 +66,11 @@ pub(crate) mod bits {
     pub(crate) const DAEMON: u32 = 1 << 11;
     /// There are rings to look into.
     pub(crate) const SOURCES: u32 = 1 << 12;
+    /// It was closed on purpose, or the task has ended: nothing opens it again.
+    pub(crate) const SHUT: u32 = 1 << 13;
 }
 
-use bits::{CLOSED, DEAF, ENDED, KILLED, ROOTED, SENDERS, SOURCES, STOPPED, URGENT};
+use bits::{CLOSED, DEAF, ENDED, KILLED, ROOTED, SENDERS, SHUT, SOURCES, STOPPED, URGENT};
 
 pub(crate) struct Queue<M> {
     state: Mutex<State<M>>,
@@ -213,6 +221,15 @@ impl<M> Queue<M> {
         self.senders.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// As [`add_sender`](Self::add_sender), also if there was none left: then it is open again.
+    pub(crate) fn add_own_sender(&self) {
+        let _state = self.lock();
+        self.add_sender();
+        if self.attention.load(Ordering::Relaxed) & SHUT == 0 {
+            self.clear(CLOSED);
+        }
+    }
+
     /// As [`add_sender`](Self::add_sender), if there is one.
     pub(crate) fn add_sender_if_any(&self) -> bool {
         self.attention() & CLOSED == 0
@@ -222,11 +239,11 @@ impl<M> Queue<M> {
                 .is_ok()
     }
 
-    /// The last one closes the queue. Once it is closed, nobody counts any more.
+    /// The last one closes the queue. Once it is closed for good, nobody counts any more.
     #[inline]
     pub(crate) fn remove_sender(&self) {
-        if self.attention() & CLOSED == 0 && self.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.close();
+        if self.attention() & SHUT == 0 && self.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.close_if_deserted();
         }
     }
 
@@ -356,14 +373,29 @@ impl<M> Queue<M> {
 
     /// Nothing more is accepted. What is in the queue is still read.
     pub(crate) fn close(&self) {
+        let woken = self.close_as(&mut self.lock(), CLOSED | SHUT);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    #[cold]
+    fn close_if_deserted(&self) {
         let mut state = self.lock();
-        self.set(CLOSED);
-        let mut woken: Vec<Waker> = self.receiver_to_wake(&mut state).into_iter().collect();
+        // The receiver may have made itself a sender meanwhile.
+        if self.senders.load(Ordering::Acquire) > 0 {
+            return;
+        }
+        let woken = self.close_as(&mut state, CLOSED);
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    fn close_as(&self, state: &mut State<M>, bits: u32) -> Vec<Waker> {
+        self.set(bits);
+        let mut woken: Vec<Waker> = self.receiver_to_wake(state).into_iter().collect();
         if let Some(rare) = &mut state.rare {
             woken.extend(rare.waiting.iter().map(|waiting| waiting.waker.clone()));
         }
-        drop(state);
-        woken.into_iter().for_each(Waker::wake);
+        woken
     }
 
     // ---- the receiver ----
@@ -378,16 +410,22 @@ impl<M> Queue<M> {
         cx: &mut Context<'_>,
         settles: bool,
     ) -> Poll<Option<M>> {
-        let coop = ready!(coop::poll_proceed(cx));
-        if self.attention() & (STOPPED | URGENT) == 0
+        let coop = if batch.len().is_multiple_of(MESSAGES_A_UNIT) {
+            Some(ready!(coop::poll_proceed(cx)))
+        } else {
+            None
+        };
+        let polled = if self.attention() & (STOPPED | URGENT) == 0
             && let Some(message) = batch.pop_front()
         {
             self.read(batch.len(), settles);
-            coop.made_progress();
-            return Poll::Ready(Some(message));
-        }
-        let polled = self.poll_recv_locked(batch, cx);
-        if polled.is_ready() {
+            Poll::Ready(Some(message))
+        } else {
+            self.poll_recv_locked(batch, cx)
+        };
+        if polled.is_ready()
+            && let Some(coop) = coop
+        {
             coop.made_progress();
         }
         polled
@@ -576,7 +614,7 @@ impl<M> Queue<M> {
         if failure.is_some() {
             state.rare.get_or_insert_default().life.failure = failure;
         }
-        self.set(ENDED | CLOSED | DEAF | how);
+        self.set(ENDED | CLOSED | SHUT | DEAF | how);
         let mut remains = self.empty(&mut state);
         if let Some(remains) = &mut remains {
             remains.life = state.rare.as_mut().map(|rare| rare.life.at_end());

@@ -75,7 +75,7 @@ impl<T: Send + 'static> Recipient<T> {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before it is ready, the value is not delivered.
+    /// As for [`TaskRef::deliver`].
     pub async fn deliver(&self, value: T) -> Result<(), RecipientError> {
         let got_in = match self.0.receive(value) {
             Received::Yes => true,

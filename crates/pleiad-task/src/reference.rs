@@ -69,7 +69,9 @@ impl<M: Send + 'static> TaskRef<M> {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before it is ready, the message is not delivered.
+    /// If the future is dropped before it is ready, the message is dropped too, unless it has got in
+    /// since the last poll: room is given to those who wait without asking them again. A
+    /// [time-out](Deliver::timeout) says which it was.
     pub fn deliver(&self, message: M) -> Deliver<'_, M> {
         Deliver::new(self, message)
     }

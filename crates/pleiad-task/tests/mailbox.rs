@@ -235,6 +235,26 @@ async fn a_delivery_that_is_dropped_leaves_nothing() {
     assert_eq!(mailbox.len(), 1, "one that was never polled was never delivered");
 }
 
+/// Goal: what becomes of a message at the last moment is known to who has set a time limit.
+#[tokio::test]
+async fn a_delivery_may_get_in_before_it_is_dropped_or_late() {
+    let (task, mut mailbox) = open(1);
+    task.send(1).unwrap();
+    let mut dropped = task.deliver(2);
+    assert!((&mut dropped).now_or_never().is_none());
+    assert_eq!(mailbox.recv().await, Some(1));
+    drop(dropped);
+    assert_eq!(mailbox.try_recv(), Ok(2));
+
+    task.send(3).unwrap();
+    let mut late = task.deliver(4).timeout(MS);
+    assert!((&mut late).now_or_never().is_none());
+    std::thread::sleep(3 * MS);
+    assert_eq!(mailbox.recv().await, Some(3));
+    late.await.unwrap();
+    assert_eq!(mailbox.try_recv(), Ok(4));
+}
+
 #[tokio::test]
 async fn a_delivery_to_a_task_that_ends_gives_the_message_back() {
     let (task, mailbox) = open(1);
@@ -476,21 +496,22 @@ async fn a_task_gets_none_when_the_last_reference_goes() {
 
 #[tokio::test]
 async fn a_reference_to_itself_keeps_a_mailbox_open() {
-    let task = spawn(|mut mailbox: Mailbox<Option<u32>>| {
+    let task = spawn(|mut mailbox: Mailbox<Option<u32>>| async move {
+        // The last other one may have gone before.
         let me = mailbox.me();
         assert_eq!(me.id(), mailbox.id());
-        async move {
-            let mut got = Vec::new();
-            while let Some(Some(n)) = mailbox.recv().await {
-                got.push(n);
-                me.send((n < 3).then_some(n + 1)).unwrap();
-            }
-            drop(me);
-            (got, mailbox.recv().await)
+        let mut got = Vec::new();
+        while let Some(Some(n)) = mailbox.recv().await {
+            got.push(n);
+            me.send((n < 3).then_some(n + 1)).unwrap();
         }
+        drop(me);
+        let none = mailbox.recv().await;
+        mailbox.close();
+        (got, none, mailbox.me().send(None).is_ok())
     });
     task.send(Some(0)).unwrap();
-    assert_eq!(task.await.unwrap(), (vec![0, 1, 2, 3], None));
+    assert_eq!(task.await.unwrap(), (vec![0, 1, 2, 3], None, false));
 }
 
 #[tokio::test]

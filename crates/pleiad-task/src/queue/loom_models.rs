@@ -93,14 +93,16 @@ fn an_urgent_message_wakes_the_receiver() {
 fn room_that_is_read_without_the_lock_gets_to_a_sender_that_waits() {
     model(|| {
         let queue = queue_of(2, &[1, 2]);
-        let sender = queue.clone();
-        let sender = thread::spawn(move || deliver(&sender, 3).unwrap());
         let mut batch = VecDeque::new();
         assert_eq!(queue.try_recv(&mut batch, true), Ok(1));
+        queue.push(3).unwrap();
+        // It is full again, and the second is in the batch.
+        let sender = queue.clone();
+        let sender = thread::spawn(move || deliver(&sender, 4).unwrap());
         assert_eq!(queue.try_recv(&mut batch, true), Ok(2));
         queue.settle();
         sender.join().unwrap();
-        assert_eq!(all_of(&queue, &mut batch), [3]);
+        assert_eq!(all_of(&queue, &mut batch), [3, 4]);
     });
 }
 
@@ -220,6 +222,22 @@ fn of_two_last_references_one_closes() {
         queue.remove_sender();
         assert_eq!(recv(&queue, &mut VecDeque::new()), None);
         other.join().unwrap();
+    });
+}
+
+#[test]
+fn the_receivers_own_reference_keeps_the_queue_open_or_opens_it() {
+    model(|| {
+        let queue = queue_of(UNBOUNDED, &[]);
+        let last = queue.clone();
+        let last = thread::spawn(move || last.remove_sender());
+        queue.add_own_sender();
+        last.join().unwrap();
+        assert_eq!(queue.push(1), Ok(()));
+        queue.remove_sender();
+        let mut batch = VecDeque::new();
+        assert_eq!(recv(&queue, &mut batch), Some(1));
+        assert_eq!(recv(&queue, &mut batch), None);
     });
 }
 
@@ -350,6 +368,25 @@ fn a_matching_message_wakes_the_receiver() {
         assert_eq!(two, Ok(2));
         sender.join().unwrap();
         assert_eq!(all_of(&queue, &mut batch), [1]);
+    });
+}
+
+/// One who has waited for a certain message, and given up, reads while a sender still wakes it.
+#[test]
+fn what_is_unread_is_counted_while_a_sender_wakes_the_reader() {
+    model(|| {
+        let queue = queue_of(3, &[1, 2]);
+        let (mut batch, mut scanned) = (VecDeque::new(), 0);
+        let mut cx = Context::from_waker(Waker::noop());
+        let polled = queue.poll_matching(&mut batch, &mut scanned, &mut |_| false, &mut cx);
+        assert!(polled.is_pending());
+        let sender = queue.clone();
+        let sender = thread::spawn(move || sender.push(3).unwrap());
+        assert_eq!(queue.try_recv(&mut batch, true), Ok(1));
+        sender.join().unwrap();
+        // Here it may see an older count, which is more, but nothing was lost.
+        assert!(queue.len() >= 2);
+        assert_eq!(all_of(&queue, &mut batch), [2, 3]);
     });
 }
 

@@ -27,6 +27,8 @@ enum Call {
     /// The first message that is a multiple of it.
     RecvMatching(u32),
     AddSender,
+    /// The receiver's own.
+    AddOwnSender,
     RemoveSender,
     Close,
     Stop,
@@ -46,7 +48,8 @@ fn call() -> impl Strategy<Value = Call> {
         6 => any::<bool>().prop_map(|settles| Call::TryRecv { settles }),
         5 => (1_u32..5).prop_map(Call::RecvMatching),
         1 => Just(Call::AddSender),
-        1 => Just(Call::RemoveSender),
+        1 => Just(Call::AddOwnSender),
+        2 => Just(Call::RemoveSender),
         1 => Just(Call::Close),
         1 => Just(Call::Stop),
         1 => Just(Call::Deafen),
@@ -79,6 +82,8 @@ struct Model {
     waiting: VecDeque<usize>,
     senders: usize,
     closed: bool,
+    /// Closed on purpose.
+    shut: bool,
     stopped: bool,
     /// The receiver is gone, or the task has ended.
     gone: bool,
@@ -113,6 +118,7 @@ impl Model {
             waiting: VecDeque::new(),
             senders: 1,
             closed: false,
+            shut: false,
             stopped: false,
             gone: false,
             receiver_waits: false,
@@ -325,7 +331,19 @@ fn run(capacity: u32, calls: &[Call]) {
                 queue.add_sender();
                 model.senders += 1;
             }
-            Call::RemoveSender if model.senders > 0 => {
+            Call::AddOwnSender if !model.gone => {
+                queue.add_own_sender();
+                model.senders += 1;
+                model.closed = model.shut;
+            }
+            // One that delivers is a sender.
+            Call::RemoveSender
+                if model.senders > 1
+                    || model.senders == 1
+                        && sent.iter().all(|one| {
+                            !matches!(one.outcome, Outcome::Waits | Outcome::Refused)
+                        }) =>
+            {
                 queue.remove_sender();
                 model.senders -= 1;
                 if model.senders == 0 && !model.closed {
@@ -334,6 +352,7 @@ fn run(capacity: u32, calls: &[Call]) {
             }
             Call::Close => {
                 queue.close();
+                model.shut = true;
                 model.close(&mut sent);
             }
             Call::Stop => {
