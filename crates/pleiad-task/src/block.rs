@@ -1,10 +1,12 @@
 //! Waiting in a thread that runs no tasks.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Instant;
 
 struct Unpark(Thread);
 
@@ -14,15 +16,47 @@ impl Wake for Unpark {
     }
 }
 
+thread_local! {
+    /// When the future that blocks this thread wants to be polled again.
+    static WAKE_AT: Cell<Option<Instant>> = const { Cell::new(None) };
+    static IS_BLOCKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread runs a future by [`on`], where there need be no runtime with timers.
+pub(crate) fn is_blocked() -> bool {
+    IS_BLOCKED.get()
+}
+
+/// The future that blocks this thread is polled again then, if it still waits.
+pub(crate) fn wake_at(time: Instant) {
+    WAKE_AT.set(Some(WAKE_AT.get().map_or(time, |other| other.min(time))));
+}
+
+/// This thread is blocked, until this is dropped.
+struct Blocked(bool);
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        IS_BLOCKED.set(self.0);
+    }
+}
+
 /// Runs `future` to its end, and parks the thread while it waits.
 pub(crate) fn on<T>(future: impl Future<Output = T>) -> T {
+    let _blocked = Blocked(IS_BLOCKED.replace(true));
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut cx = Context::from_waker(&waker);
     loop {
+        WAKE_AT.set(None);
         match future.as_mut().poll(&mut cx) {
             Poll::Ready(value) => return value,
-            Poll::Pending => thread::park(),
+            Poll::Pending => match WAKE_AT.take() {
+                None => thread::park(),
+                Some(time) => {
+                    thread::park_timeout(time.saturating_duration_since(Instant::now()));
+                }
+            },
         }
     }
 }

@@ -102,7 +102,7 @@ impl JoinAll {
     ///
     /// # Errors
     ///
-    /// See [`JoinAllError`]; the time-out needs a tokio runtime.
+    /// See [`JoinAllError`].
     pub fn blocking(self) -> Result<(), JoinAllError> {
         crate::block::on(self)
     }

@@ -2,10 +2,11 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep};
 
+use crate::block;
 use crate::identity::Identity;
 use crate::queue::{Delivery, Queue, Refusal};
 use crate::reference::TaskRef;
@@ -126,17 +127,28 @@ pub(crate) enum Deadline {
     None,
     Later(Duration),
     Running(Duration, Pin<Box<Sleep>>),
+    /// In a thread that is blocked, by its own clock: `None` is never.
+    OfThread(Duration, Option<Instant>),
 }
 
 impl Deadline {
     /// Ready, with the time that it was, when it is over.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
         if let Self::Later(after) = *self {
-            *self = Self::Running(after, Box::pin(sleep(after)));
+            *self = if block::is_blocked() {
+                Self::OfThread(after, Instant::now().checked_add(after))
+            } else {
+                Self::Running(after, Box::pin(sleep(after)))
+            };
         }
         match self {
             Self::Running(after, sleep) => sleep.as_mut().poll(cx).map(|()| *after),
-            Self::None | Self::Later(_) => Poll::Pending,
+            Self::OfThread(after, Some(end)) if *end <= Instant::now() => Poll::Ready(*after),
+            Self::OfThread(_, Some(end)) => {
+                block::wake_at(*end);
+                Poll::Pending
+            }
+            Self::None | Self::Later(_) | Self::OfThread(_, None) => Poll::Pending,
         }
     }
 }

@@ -161,6 +161,21 @@ fn reply_to_nobody(runtime: &Runtime) -> Reply<u32> {
     given.recv().unwrap()
 }
 
+/// Goal: a time limit holds in threads that know nothing of a runtime.
+#[test]
+fn a_thread_waits_no_longer_than_it_wants() {
+    let runtime = runtime();
+    let task = TaskBuilder::new().on(runtime.handle()).capacity(1).spawn(
+        |mailbox: Mailbox<Reply<u32>>| async move {
+            mailbox.stopping().await;
+        },
+    );
+    let late = task.ask(|reply| reply).timeout(2 * MS).blocking();
+    assert_eq!(late, Err(AskError::TimedOut { task: task.identity(), after: 2 * MS }));
+    let full = task.ask(|reply| reply).timeout(2 * MS).blocking();
+    assert_eq!(full, Err(AskError::NotAsked { task: task.identity(), after: 2 * MS }));
+}
+
 /// Goal: one thread that is held up holds up neither messages nor timers of others (T4).
 #[test]
 fn a_task_that_blocks_its_thread_stops_no_others() {

@@ -1,7 +1,5 @@
 //! Names of tasks.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
-
 use std::time::Duration;
 
 use futures_util::FutureExt;

@@ -123,6 +123,8 @@ fn a_thread_waits_too() {
         let _entered = runtime.enter();
         spawn(hold).detach()
     };
+    let late = join_all().timeout(SHORT).blocking().unwrap_err();
+    assert!(matches!(late, JoinAllError::StillRunning { tasks: 1, .. }), "{late}");
     drop(runtime);
     assert!(!never.is_alive());
 }
@@ -142,7 +144,7 @@ async fn what_is_left_is_done_by_priority() {
     at_exit(-2, || -> std::future::Ready<()> { panic!("at once") });
     let last = note("added by another");
     at_exit(-3, || async {
-        drop(at_exit(100, last));
+        at_exit(100, last);
     });
     at_exit(-4, note("last"));
     assert!(cancelled.cancel());

@@ -1,7 +1,5 @@
 //! What is known of the tasks that run. It is switched for the whole process: one test.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
-
 use pleiad_task::{
     AnyTask, Mailbox, TaskBuilder, TaskState, spawn, spawn_future, tasks, watch_tasks,
 };

@@ -1,7 +1,5 @@
 //! Messages that come at their time.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
-
 use std::time::Duration;
 
 use pleiad_task::{Mailbox, TaskBuilder, spawn};
