@@ -195,7 +195,8 @@ impl<M: Send + 'static> TaskRef<M> {
         self.cell.stop(None);
     }
 
-    /// As [`terminate`](Self::terminate), with this grace instead of the task's own.
+    /// As [`terminate`](Self::terminate), with this grace instead of the task's own. If the task has
+    /// been asked before, with another grace, this one counts, from now on.
     pub fn terminate_within(&self, grace: Duration) {
         self.cell.stop(Some(grace));
     }

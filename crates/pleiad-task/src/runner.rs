@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
@@ -71,8 +72,8 @@ pin_project! {
 /// What few tasks need.
 #[derive(Default)]
 struct Extras {
-    /// The end of its grace, once it was asked to stop.
-    grace: Option<Pin<Box<Sleep>>>,
+    /// Its grace, and the end of it, once it was asked to stop.
+    grace: Option<(Duration, Pin<Box<Sleep>>)>,
     /// If somebody listens.
     span: Option<tracing::Span>,
 }
@@ -168,6 +169,11 @@ fn poll_grace<M>(
     cx: &mut Context<'_>,
 ) -> Poll<()> {
     let extras = extras.get_or_insert_default();
-    let grace = extras.grace.get_or_insert_with(|| Box::pin(sleep(cell.grace())));
-    grace.as_mut().poll(cx)
+    let grace = cell.grace();
+    // It may be asked again, with another.
+    if extras.grace.as_ref().is_none_or(|(before, _)| *before != grace) {
+        extras.grace = None;
+    }
+    let (_, end) = extras.grace.get_or_insert_with(|| (grace, Box::pin(sleep(grace))));
+    end.as_mut().poll(cx)
 }

@@ -574,6 +574,24 @@ async fn a_task_that_does_not_stop_is_dropped_when_its_grace_is_over() {
     assert_eq!(begin.elapsed().as_secs(), 5);
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_last_grace_counts() {
+    let begin = tokio::time::Instant::now();
+    let task = TaskBuilder::new().grace(Duration::from_secs(60)).spawn(
+        |mailbox: Mailbox<u32>| async move {
+            let _mailbox = mailbox;
+            pending::<()>().await;
+        },
+    );
+    task.terminate();
+    task.terminate();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    task.terminate_within(Duration::from_secs(2));
+    task.terminate();
+    assert!(task.await.unwrap_err().reason.is_terminated());
+    assert_eq!(begin.elapsed().as_secs(), 3);
+}
+
 #[tokio::test]
 async fn a_kill_waits_for_no_grace() {
     let task = spawn(|mut mailbox: Mailbox<u32>| async move {
