@@ -5,6 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
+use pleiad_types::backtrace_of;
+
 use crate::exit::Failure;
 use crate::identity::TaskId;
 
@@ -91,7 +93,7 @@ pub(crate) fn keep_panics() {
             if CURRENT.get().is_some() {
                 let backtrace = Backtrace::capture();
                 let backtrace = (backtrace.status() == BacktraceStatus::Captured)
-                    .then(|| backtrace.to_string());
+                    .then(|| backtrace_of(&backtrace.to_string(), "pleiad_task::runner"));
                 let location = info.location().map(ToString::to_string).unwrap_or_default();
                 LAST_PANIC.set(Some(Panic { text: text(info.payload()), location, backtrace }));
             }

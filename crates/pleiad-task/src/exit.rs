@@ -5,7 +5,7 @@ use crate::identity::Identity;
 
 /// That a task has ended, and how. Given to [monitors](crate::TaskRef::monitor), and to those who
 /// [wait](crate::TaskRef::ended) for it. Prints as `counter/12 returned`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exit {
     /// Which task.
@@ -34,8 +34,8 @@ pub enum ExitReason {
     },
 }
 
-/// What made a task fail.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What made a task fail. As text, one line; with `{:?}` also the backtrace.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Failure {
     /// The text of the panic, or of the error and its causes.
@@ -96,5 +96,47 @@ impl fmt::Display for Failure {
     }
 }
 
+/// As a person wants to read it, since `unwrap` and `main` print it so.
+impl fmt::Debug for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.task)?;
+        match &self.reason {
+            ExitReason::Failed(failure) => write!(f, "failed: {failure:?}"),
+            reason => fmt::Display::fmt(reason, f),
+        }
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)?;
+        match &self.backtrace {
+            Some(backtrace) => write!(f, "\n{backtrace}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// As the result of a task that did not return.
 impl std::error::Error for Exit {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::TaskId;
+
+    #[test]
+    fn it_prints_in_one_line_and_with_its_backtrace_when_asked() {
+        let task = Identity::new(TaskId::next(), || "shop::till", None);
+        let number = task.id().number();
+        let failure = Failure {
+            message: "no change left".to_owned(),
+            location: Some("src/till.rs:7:5".to_owned()),
+            backtrace: Some("   0: shop::till".to_owned()),
+        };
+        let exit = Exit::new(task, ExitReason::Failed(Arc::new(failure)));
+        let line = format!("till/{number} failed: panicked at src/till.rs:7:5: no change left");
+        assert_eq!(exit.to_string(), line);
+        assert_eq!(format!("{exit:?}"), format!("{line}\n   0: shop::till"));
+    }
+}

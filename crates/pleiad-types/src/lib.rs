@@ -5,6 +5,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod backoff;
+mod backtrace;
 mod exit;
 mod id;
 pub mod limits;
@@ -12,6 +13,7 @@ mod resources;
 mod time;
 
 pub use backoff::Backoff;
+pub use backtrace::backtrace_of;
 pub use exit::{ExitStatus, signal_name};
 pub use id::{Attempt, ComputationId, JobId, LaneId, MachineId, SetId};
 pub use resources::{Cpus, ParseCpusError, Resources, Shortage};

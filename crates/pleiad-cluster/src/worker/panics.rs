@@ -5,6 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
+use pleiad_types::backtrace_of;
+
 use super::Fault;
 
 thread_local! {
@@ -24,7 +26,10 @@ pub(super) fn keep_panics_of_jobs() {
             let fault = Fault::Panicked {
                 message: info.payload_as_str().unwrap_or("(a panic without a text)").to_owned(),
                 location: info.location().map(ToString::to_string).unwrap_or_default(),
-                backtrace: shortened(&Backtrace::force_capture().to_string()),
+                backtrace: backtrace_of(
+                    &Backtrace::force_capture().to_string(),
+                    "pleiad_cluster::function",
+                ),
             };
             LAST.set(Some(fault));
         }));
@@ -45,26 +50,6 @@ pub(super) fn catch<T>(job: impl FnOnce() -> Result<T, Fault>) -> Result<T, Faul
     })
 }
 
-/// The part of a backtrace between the panic machinery and this crate.
-fn shortened(backtrace: &str) -> String {
-    let mut lines: Vec<&str> = backtrace.lines().collect();
-    let is_frame_of = |line: &str, what: &str| {
-        line.split_once(": ").is_some_and(|(number, name)| {
-            number.trim().parse::<u32>().is_ok() && name.contains(what)
-        })
-    };
-    if let Some(end) = lines.iter().position(|line| is_frame_of(line, "pleiad_cluster::function"))
-        && end > 0
-    {
-        lines.truncate(end);
-    }
-    if let Some(last) = lines.iter().rposition(|line| is_frame_of(line, "core::panicking::")) {
-        let begin = (last + 1..lines.len()).find(|&i| !lines[i].trim_start().starts_with("at "));
-        lines.drain(..begin.unwrap_or(lines.len()));
-    }
-    lines.join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,14 +61,5 @@ mod tests {
         let Fault::Panicked { message, location, .. } = fault else { panic!("{fault:?}") };
         assert_eq!(message, "no luck left");
         assert!(location.contains("panics.rs:"), "{location}");
-    }
-
-    #[test]
-    fn a_backtrace_is_cut_down_to_the_code_of_the_job() {
-        let whole = "   0: std::backtrace::Backtrace::create\n             at /std.rs\n   \
-                     1: core::panicking::panic_fmt\n             at /core.rs\n   \
-                     2: mine::divide\n             at ./mine.rs:3\n   \
-                     3: pleiad_cluster::function::call::JobEntry\n   4: main";
-        assert_eq!(shortened(whole), "   2: mine::divide\n             at ./mine.rs:3");
     }
 }
