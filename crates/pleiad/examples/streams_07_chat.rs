@@ -136,13 +136,18 @@ async fn serve(mut mailbox: Mailbox<Input>, listener: TcpListener) {
                 // One that was sent away may have said something before it heard of that.
                 let Some(Guest { name, .. }) = guests.get(&guest) else { continue };
                 said += 1;
-                for other in guests.values().filter(|other| other.task.id() != guest) {
+                let line = format!("{name}: {line}");
+                guests.retain(|id, other| {
                     // Never waits: who does not read must not stop the others.
-                    if other.task.send(format!("{name}: {line}")).is_err() {
+                    let sent = if *id == guest { Ok(()) } else { other.task.send(line.clone()) };
+                    let keeps_up = !matches!(sent, Err(pleiad::SendError::Full { .. }));
+                    if !keeps_up {
                         println!("server: {} does not keep up, and has to go", other.name);
-                        other.task.terminate();
+                        // It waits for its peer, and would not hear a polite word.
+                        other.task.kill();
                     }
-                }
+                    keeps_up
+                });
             }
             Some(Input::Left(exit)) => {
                 if let Some(guest) = guests.remove(&exit.task.id()) {

@@ -32,7 +32,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 const LINE_BYTES_MAX: usize = 1_000;
-/// Events that a client may be late; then it has to go.
+/// Events that wait for a client which does not read; then it misses the oldest, and is told.
 const LATE_MAX: usize = 1_000;
 const PAUSE: Duration = Duration::from_millis(100);
 const END_MAX: Duration = Duration::from_secs(10);
@@ -121,7 +121,7 @@ async fn serve(mailbox: Mailbox<NoMessage>, listener: TcpListener, room: Channel
 /// The reader of a client. The writer is another task.
 async fn client(stream: TcpStream, id: u64, room: &Channel<Event>) -> pleiad::Result<()> {
     let (reader, mut socket) = stream.into_split();
-    let events = room.stream(LATE_MAX, WhenFull::Disconnect);
+    let events = room.stream(LATE_MAX, WhenFull::DropOldest);
     room.send(Event { id, what: What::Joins })?;
     socket.write_all(format!("your id is {id}\n").as_bytes()).await?;
 
@@ -147,7 +147,7 @@ async fn read(
             // Control characters might do harm to the terminals of others.
             Ok(Some(line)) if line.contains(char::is_control) => "a line is no text".to_owned(),
             Ok(Some(line)) => {
-                // Waits for nobody: who is too late is taken out of the room.
+                // Waits for nobody: who is late must not stop the others.
                 room.send(Event { id, what: What::Says(line.into()) })?;
                 continue;
             }
@@ -167,6 +167,7 @@ async fn write(
     mut events: Subscriber<Event>,
     mut socket: OwnedWriteHalf,
 ) -> pleiad::Result<()> {
+    let mut missed = 0;
     loop {
         let mut line = tokio::select! {
             line = mailbox.recv() => match line {
@@ -176,10 +177,15 @@ async fn write(
             event = events.recv() => match event {
                 Some(event) if event.id == own => continue,
                 Some(event) => event.to_string(),
-                // The room is closed, or this client was too late.
+                // The room is closed.
                 None => return Ok(()),
             },
         };
+        if events.missed() > missed {
+            let more = events.missed() - missed;
+            line.insert_str(0, &format!("({more} events, perhaps your own, were missed)\n"));
+            missed = events.missed();
+        }
         line.push('\n');
         socket.write_all(line.as_bytes()).await?;
     }
