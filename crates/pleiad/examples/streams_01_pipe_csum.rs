@@ -10,8 +10,8 @@
 //! ```
 //!
 //! ```text
-//! communicate:  e3116a0b3a9b5a9cfb2d3f8a1b2a1c1be8dcd6ec
-//! two tasks:    e3116a0b3a9b5a9cfb2d3f8a1b2a1c1be8dcd6ec
+//! communicate:  3c0e84d24c67e25c7727c2e0a727ee59965a3a84
+//! two tasks:    3c0e84d24c67e25c7727c2e0a727ee59965a3a84
 //! the sums are equal
 //! ```
 
