@@ -1,15 +1,19 @@
 use std::io;
+use std::mem;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::limits::{LINE_BYTES_MAX, READ_BYTES};
 
-/// The lines of a stream, without their ends.
+/// The lines of a stream, without their ends or [with them](Self::keep_ends).
 ///
 /// A line ends with `\n` or `\r\n`; the last one also with the stream. Its length is limited: default
 /// [`LINE_BYTES_MAX`]. What comes before a line that is too long, or is not text, and what comes after
 /// it, is read as if nothing had happened.
+///
+/// It owns the stream, or borrows it: `Lines::new(&mut stream)`. Who answers each line writes to the
+/// stream through [`get_mut`](Self::get_mut).
 ///
 /// ```
 /// use pleiad_io::{LineError, Lines};
@@ -33,6 +37,7 @@ pub struct Lines<R> {
     searched: usize,
     /// The rest of a line that is too long is to be left out.
     is_skipping: bool,
+    keeps_ends: bool,
     bytes_max: usize,
 }
 
@@ -44,6 +49,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             buffer: BytesMut::new(),
             searched: 0,
             is_skipping: false,
+            keeps_ends: false,
             bytes_max: LINE_BYTES_MAX,
         }
     }
@@ -53,6 +59,25 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     #[must_use]
     pub fn bytes_max(mut self, bytes: usize) -> Self {
         self.bytes_max = bytes;
+        self
+    }
+
+    /// Gives each line with its end, `\n` or `\r\n`: together, they are what has come, byte for byte.
+    /// A last line that was not ended is seen by that. Default: `false`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pleiad_io::LineError> {
+    /// let mut lines = pleiad_io::Lines::new(&b"one\r\ntwo\nlast"[..]).keep_ends(true);
+    /// assert_eq!(lines.next_line().await?.as_deref(), Some("one\r\n"));
+    /// assert_eq!(lines.next_line().await?.as_deref(), Some("two\n"));
+    /// assert_eq!(lines.next_line().await?.as_deref(), Some("last"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn keep_ends(mut self, keep: bool) -> Self {
+        self.keeps_ends = keep;
         self
     }
 
@@ -87,14 +112,12 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         loop {
             let end = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
             if let Some(end) = end {
-                let mut line = self.buffer.split_to(self.searched + end);
-                self.buffer.advance(1);
+                let line = self.buffer.split_to(self.searched + end + 1);
                 self.searched = 0;
-                if !self.is_skipping {
-                    line.truncate(bytes_before_return(&line));
-                    return self.allowed(line).map(Some);
+                if !mem::take(&mut self.is_skipping) {
+                    let bytes = bytes_before_return(&line[..line.len() - 1]);
+                    return self.allowed(line, bytes).map(Some);
                 }
-                self.is_skipping = false;
                 continue;
             }
             if self.is_skipping {
@@ -111,7 +134,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 self.searched = 0;
                 self.is_skipping = false;
                 let last = self.buffer.split();
-                return if last.is_empty() { Ok(None) } else { self.allowed(last).map(Some) };
+                let bytes = last.len();
+                return if bytes == 0 { Ok(None) } else { self.allowed(last, bytes).map(Some) };
             }
         }
     }
@@ -121,14 +145,47 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         &self.stream
     }
 
+    /// The stream, to write to it. What is read from it here is missing in the lines.
+    ///
+    /// ```
+    /// use pleiad_io::Lines;
+    /// use tokio::io::AsyncWriteExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut client, server) = tokio::io::duplex(64);
+    /// client.write_all(b"maia\natlas\n").await?;
+    ///
+    /// let mut lines = Lines::new(server);
+    /// while let Some(name) = lines.next_line().await? {
+    ///     lines.get_mut().write_all(format!("hello, {name}\n").as_bytes()).await?;
+    /// #   if name == "atlas" {
+    /// #       break;
+    /// #   }
+    /// }
+    /// # drop(lines);
+    /// # let mut answers = Lines::new(client);
+    /// # assert_eq!(answers.next_line().await?.as_deref(), Some("hello, maia"));
+    /// # assert_eq!(answers.next_line().await?.as_deref(), Some("hello, atlas"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn get_mut(&mut self) -> &mut R {
+        &mut self.stream
+    }
+
     /// The stream, and what was read ahead from it.
     pub fn into_parts(self) -> (R, Bytes) {
         (self.stream, self.buffer.freeze())
     }
 
-    fn allowed(&self, line: BytesMut) -> Result<Bytes, LineError> {
-        if line.len() > self.bytes_max {
+    /// The line, if it is allowed. So many bytes of it are no end of line.
+    fn allowed(&self, mut line: BytesMut, bytes: usize) -> Result<Bytes, LineError> {
+        if bytes > self.bytes_max {
             return Err(LineError::TooLong { limit: self.bytes_max });
+        }
+        if !self.keeps_ends {
+            line.truncate(bytes);
         }
         Ok(line.freeze())
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pleiad_io::limits::LINE_BYTES_MAX;
 use pleiad_io::{Chunks, LineError, Lines, Part, read_up_to};
-use tokio::io::{AsyncWriteExt, repeat};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, repeat};
 use tokio::time::Instant;
 
 #[tokio::test]
@@ -15,6 +15,51 @@ async fn both_ends_of_line_are_taken_off_and_the_last_line_needs_none() {
     );
     assert_eq!(all(b"one\n").await, ["one"]);
     assert!(all(b"").await.is_empty());
+}
+
+#[tokio::test]
+async fn with_their_ends_the_lines_are_what_has_come() {
+    for text in ["unix\nwindows\r\n\n\r\nmac\rmac\nlast\r", "one\n", "\r\n", "one", ""] {
+        let mut lines = Lines::new(text.as_bytes()).keep_ends(true);
+        let mut came = Vec::new();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            came.push(line);
+        }
+        let expected: Vec<_> = text.split_inclusive('\n').collect();
+        assert_eq!(came, expected);
+    }
+}
+
+#[tokio::test]
+async fn the_limit_counts_no_ends_of_lines_whether_they_are_kept_or_not() {
+    let text = "1234\n1234\r\n12345\n1234\r\r\n12345678901\n1234";
+    let mut lines = Lines::new(text.as_bytes()).bytes_max(4).keep_ends(true);
+    let mut came = Vec::new();
+    for _ in 0..6 {
+        came.push(lines.next_line().await.ok().flatten());
+    }
+    let line = |text: &str| Some(text.to_owned());
+    assert_eq!(came, [line("1234\n"), line("1234\r\n"), None, None, None, line("1234")]);
+    assert_eq!(lines.next_line().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn lines_are_answered_over_the_stream_that_they_come_from() {
+    let (mut client, server) = tokio::io::duplex(64);
+    let server = tokio::spawn(async move {
+        let mut lines = Lines::new(server);
+        while let Some(line) = lines.next_line().await.unwrap() {
+            lines.get_mut().write_all(format!("{line}?\n").as_bytes()).await.unwrap();
+        }
+    });
+
+    client.write_all(b"one\ntwo\n").await.unwrap();
+    client.shutdown().await.unwrap();
+
+    let mut answers = String::new();
+    client.read_to_string(&mut answers).await.unwrap();
+    assert_eq!(answers, "one?\ntwo?\n");
+    server.await.unwrap();
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Sends a file over a pair of sockets: one task writes it in chunks, another reads it by line.
 //!
-//! Shows [`Chunks`], and that streams do not know what was written at once: however the bytes are
-//! cut on their way, the same ones arrive, which a checksum on both sides proves.
+//! Shows [`Chunks`] and [`Lines`], and that streams do not know what was written at once: however
+//! the bytes are cut on their way, the same ones arrive, which a checksum on both sides proves.
 //!
 //! ```sh
 //! cargo run --example streams_05_socket_lines            # Cargo.lock
@@ -15,14 +15,13 @@
 
 use std::env;
 
-use pleiad::io::Chunks;
+use pleiad::io::{Chunks, Lines};
 use pleiad::{Error, spawn_future};
 use tokio::fs::File;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
 const CHUNK_BYTES: usize = 16 << 10;
-const LINE_BYTES_MAX: u64 = 1 << 20;
 
 #[tokio::main]
 async fn main() -> pleiad::Result<()> {
@@ -54,16 +53,13 @@ async fn write(file: File, mut socket: UnixStream) -> pleiad::Result<(u64, Check
     Ok((count, checksum))
 }
 
-/// Reads lines with their ends, which count here; [`pleiad::io::Lines`] gives them without.
+/// Reads lines with their ends, which count here.
 async fn read(socket: UnixStream) -> pleiad::Result<(u64, Checksum)> {
     let (mut count, mut checksum) = (0, Checksum::default());
-    let mut socket = BufReader::new(socket);
-    let mut line = Vec::new();
-    // Of a longer line, this makes several: what comes from outside must not fill the memory.
-    while (&mut socket).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).await? > 0 {
+    let mut lines = Lines::new(socket).keep_ends(true);
+    while let Some(line) = lines.next_bytes().await? {
         checksum.add(&line);
         count += 1;
-        line.clear();
     }
     Ok((count, checksum))
 }
