@@ -27,13 +27,13 @@ use crate::spawn::TaskBuilder;
 /// What is offered by [`SwapRef::hot_swap`] arrives at [`SwapMailbox::next`], before the messages
 /// that wait. The function looks at it, and accepts, with the state for its successor, or refuses.
 /// Mailbox and messages, identity, references, names and monitors stay. A function for other
-/// messages, another state or another result does not compile.
+/// messages or another state does not compile. The state at the end is the task's result.
 ///
 /// ```
 /// # use pleiad_task::{Flow, Reply, SwapEvent, SwapMailbox, spawn_swappable};
-/// type Words = SwapMailbox<Reply<String>, u32, ()>;
+/// type Words = SwapMailbox<Reply<String>, u32>;
 ///
-/// async fn polite(mut mailbox: Words, mut asked: u32) -> Flow<Reply<String>, u32, ()> {
+/// async fn polite(mut mailbox: Words, mut asked: u32) -> Flow<Reply<String>, u32> {
 ///     loop {
 ///         match mailbox.next().await {
 ///             SwapEvent::Message(reply) => {
@@ -41,12 +41,12 @@ use crate::spawn::TaskBuilder;
 ///                 reply.send(format!("Good morning, you are number {asked}"));
 ///             }
 ///             SwapEvent::Swap(offer) => return offer.accept(mailbox, asked),
-///             SwapEvent::Closed => return Flow::Done(()),
+///             SwapEvent::Closed => return Flow::Done(asked),
 ///         }
 ///     }
 /// }
 ///
-/// async fn curt(mut mailbox: Words, mut asked: u32) -> Flow<Reply<String>, u32, ()> {
+/// async fn curt(mut mailbox: Words, mut asked: u32) -> Flow<Reply<String>, u32> {
 ///     loop {
 ///         match mailbox.next().await {
 ///             SwapEvent::Message(reply) => {
@@ -54,7 +54,7 @@ use crate::spawn::TaskBuilder;
 ///                 reply.send(format!("{asked}!"));
 ///             }
 ///             SwapEvent::Swap(offer) => offer.refuse("I have only just begun"),
-///             SwapEvent::Closed => return Flow::Done(()),
+///             SwapEvent::Closed => return Flow::Done(asked),
 ///         }
 ///     }
 /// }
@@ -72,13 +72,12 @@ use crate::spawn::TaskBuilder;
 /// # Panics
 ///
 /// Outside of a tokio runtime.
-pub fn spawn_swappable<M, S, R, F, Fut>(function: F, state: S) -> SwapTask<M, S, R>
+pub fn spawn_swappable<M, S, F, Fut>(function: F, state: S) -> SwapTask<M, S>
 where
     M: Send + 'static,
     S: Send + 'static,
-    R: Send + 'static,
-    F: FnOnce(SwapMailbox<M, S, R>, S) -> Fut + Send + 'static,
-    Fut: Future<Output = Flow<M, S, R>> + Send + 'static,
+    F: FnOnce(SwapMailbox<M, S>, S) -> Fut + Send + 'static,
+    Fut: Future<Output = Flow<M, S>> + Send + 'static,
 {
     TaskBuilder::new().spawn_swappable(function, state)
 }
@@ -89,13 +88,12 @@ impl TaskBuilder {
     /// # Panics
     ///
     /// As [`spawn`](Self::spawn).
-    pub fn spawn_swappable<M, S, R, F, Fut>(self, function: F, state: S) -> SwapTask<M, S, R>
+    pub fn spawn_swappable<M, S, F, Fut>(self, function: F, state: S) -> SwapTask<M, S>
     where
         M: Send + 'static,
         S: Send + 'static,
-        R: Send + 'static,
-        F: FnOnce(SwapMailbox<M, S, R>, S) -> Fut + Send + 'static,
-        Fut: Future<Output = Flow<M, S, R>> + Send + 'static,
+        F: FnOnce(SwapMailbox<M, S>, S) -> Fut + Send + 'static,
+        Fut: Future<Output = Flow<M, S>> + Send + 'static,
     {
         let slot = Arc::new(Slot::new(type_name::<Fut>()));
         let of_mailbox = slot.clone();
@@ -117,60 +115,59 @@ impl TaskBuilder {
 
 /// A swappable task that was spawned: a [`Task`] that takes offers.
 #[must_use = "if this is dropped, so is the result, and a task that nobody else can send to will get no more messages"]
-pub struct SwapTask<M, S, R> {
-    task: Task<M, R>,
-    slot: Arc<Slot<M, S, R>>,
+pub struct SwapTask<M, S> {
+    task: Task<M, S>,
+    slot: Arc<Slot<M, S>>,
 }
 
 /// A reference to a swappable task: a [`TaskRef`] that takes offers.
-pub struct SwapRef<M, S, R> {
+pub struct SwapRef<M, S> {
     task: TaskRef<M>,
-    slot: Arc<Slot<M, S, R>>,
+    slot: Arc<Slot<M, S>>,
 }
 
 /// The mailbox of a swappable task: a [`Mailbox`] where offers arrive too.
-pub struct SwapMailbox<M, S, R> {
+pub struct SwapMailbox<M, S> {
     mailbox: Mailbox<M>,
-    slot: Arc<Slot<M, S, R>>,
+    slot: Arc<Slot<M, S>>,
 }
 
 /// What a swappable task gets.
 #[derive(Debug)]
-pub enum SwapEvent<M, S, R> {
+pub enum SwapEvent<M, S> {
     /// A message.
     Message(M),
     /// A function to go on with. Dropping the offer refuses it.
-    Swap(Offer<M, S, R>),
+    Swap(Offer<M, S>),
     /// Nobody can send any more, or the task is asked to stop.
     Closed,
 }
 
 /// How the function of a swappable task ends.
-pub enum Flow<M, S, R> {
-    /// So does the task.
-    Done(R),
+pub enum Flow<M, S> {
+    /// So does the task; this is its result.
+    Done(S),
     /// The task goes on with another function: see [`Offer::accept`].
-    Become(Successor<M, S, R>),
+    Become(Successor<M, S>),
 }
 
 /// With what a task goes on.
-pub struct Successor<M, S, R> {
-    function: Function<M, S, R>,
-    mailbox: SwapMailbox<M, S, R>,
+pub struct Successor<M, S> {
+    function: Function<M, S>,
+    mailbox: SwapMailbox<M, S>,
     state: S,
 }
 
-type Function<M, S, R> = Box<
-    dyn FnOnce(SwapMailbox<M, S, R>, S) -> Pin<Box<dyn Future<Output = Flow<M, S, R>> + Send>>
-        + Send,
+type Function<M, S> = Box<
+    dyn FnOnce(SwapMailbox<M, S>, S) -> Pin<Box<dyn Future<Output = Flow<M, S>> + Send>> + Send,
 >;
 
 /// A function that somebody offers to a task.
-pub struct Offer<M, S, R> {
-    function: Function<M, S, R>,
+pub struct Offer<M, S> {
+    function: Function<M, S>,
     name: &'static str,
     verdict: oneshot::Sender<Verdict>,
-    slot: Arc<Slot<M, S, R>>,
+    slot: Arc<Slot<M, S>>,
 }
 
 /// Why a task goes on with its old function.
@@ -217,32 +214,31 @@ enum Verdict {
 }
 
 /// What references and mailbox share: the offer that waits.
-struct Slot<M, S, R> {
+struct Slot<M, S> {
     /// Whether there is one, to look without a lock.
     offered: AtomicBool,
-    state: Mutex<SlotState<M, S, R>>,
+    state: Mutex<SlotState<M, S>>,
 }
 
-struct SlotState<M, S, R> {
-    waiting: Option<Waiting<M, S, R>>,
+struct SlotState<M, S> {
+    waiting: Option<Waiting<M, S>>,
     next_number: u64,
     closed: bool,
     /// The function that runs.
     current: &'static str,
 }
 
-struct Waiting<M, S, R> {
+struct Waiting<M, S> {
     number: u64,
-    function: Function<M, S, R>,
+    function: Function<M, S>,
     name: &'static str,
     verdict: oneshot::Sender<Verdict>,
 }
 
-impl<M, S, R> SwapRef<M, S, R>
+impl<M, S> SwapRef<M, S>
 where
     M: Send + 'static,
     S: Send + 'static,
-    R: Send + 'static,
 {
     /// Offers `function` to the task, to go on with, and waits until it has accepted.
     ///
@@ -257,10 +253,10 @@ where
     /// # Cancel safety
     ///
     /// If the future is dropped, the offer is withdrawn, unless the task has already looked at it.
-    pub fn hot_swap<F, Fut>(&self, function: F) -> HotSwap<'_, M, S, R>
+    pub fn hot_swap<F, Fut>(&self, function: F) -> HotSwap<'_, M, S>
     where
-        F: FnOnce(SwapMailbox<M, S, R>, S) -> Fut + Send + 'static,
-        Fut: Future<Output = Flow<M, S, R>> + Send + 'static,
+        F: FnOnce(SwapMailbox<M, S>, S) -> Fut + Send + 'static,
+        Fut: Future<Output = Flow<M, S>> + Send + 'static,
     {
         HotSwap::new(&self.task, &self.slot, function)
     }
@@ -271,21 +267,20 @@ where
     }
 }
 
-impl<M, S, R> SwapTask<M, S, R>
+impl<M, S> SwapTask<M, S>
 where
     M: Send + 'static,
     S: Send + 'static,
-    R: Send + 'static,
 {
     /// See [`SwapRef::hot_swap`].
     ///
     /// # Errors
     ///
     /// See [`SwapError`].
-    pub fn hot_swap<F, Fut>(&self, function: F) -> HotSwap<'_, M, S, R>
+    pub fn hot_swap<F, Fut>(&self, function: F) -> HotSwap<'_, M, S>
     where
-        F: FnOnce(SwapMailbox<M, S, R>, S) -> Fut + Send + 'static,
-        Fut: Future<Output = Flow<M, S, R>> + Send + 'static,
+        F: FnOnce(SwapMailbox<M, S>, S) -> Fut + Send + 'static,
+        Fut: Future<Output = Flow<M, S>> + Send + 'static,
     {
         HotSwap::new(&self.task, &self.slot, function)
     }
@@ -296,17 +291,17 @@ where
     }
 
     /// A reference that takes offers.
-    pub fn swap_ref(&self) -> SwapRef<M, S, R> {
+    pub fn swap_ref(&self) -> SwapRef<M, S> {
         SwapRef { task: TaskRef::clone(&self.task), slot: self.slot.clone() }
     }
 
     /// The task, without what makes it swappable.
-    pub fn into_task(self) -> Task<M, R> {
+    pub fn into_task(self) -> Task<M, S> {
         self.task
     }
 }
 
-impl<M, S, R> SwapMailbox<M, S, R>
+impl<M, S> SwapMailbox<M, S>
 where
     M: Send + 'static,
 {
@@ -315,11 +310,11 @@ where
     /// # Cancel safety
     ///
     /// If the future is dropped, nothing is lost.
-    pub async fn next(&mut self) -> SwapEvent<M, S, R> {
+    pub async fn next(&mut self) -> SwapEvent<M, S> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<SwapEvent<M, S, R>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<SwapEvent<M, S>> {
         if let Some(offer) = self.take_offer() {
             return Poll::Ready(SwapEvent::Swap(offer));
         }
@@ -334,7 +329,7 @@ where
     }
 
     /// The offer that waits, for tasks that are busy with something else than messages.
-    pub fn take_offer(&mut self) -> Option<Offer<M, S, R>> {
+    pub fn take_offer(&mut self) -> Option<Offer<M, S>> {
         if !self.slot.offered.load(Ordering::Acquire) {
             return None;
         }
@@ -345,7 +340,7 @@ where
     }
 }
 
-impl<M, S, R> Offer<M, S, R> {
+impl<M, S> Offer<M, S> {
     /// The function's name.
     pub fn name(&self) -> &'static str {
         self.name
@@ -353,7 +348,7 @@ impl<M, S, R> Offer<M, S, R> {
 
     /// The task goes on with the function that is offered, and with this state: return what this
     /// gives.
-    pub fn accept(self, mailbox: SwapMailbox<M, S, R>, state: S) -> Flow<M, S, R> {
+    pub fn accept(self, mailbox: SwapMailbox<M, S>, state: S) -> Flow<M, S> {
         self.slot.lock().current = self.name;
         let _ = self.verdict.send(Verdict::Accepted);
         Flow::Become(Successor { function: self.function, mailbox, state })
@@ -367,22 +362,22 @@ impl<M, S, R> Offer<M, S, R> {
 
 /// An offer on its way: see [`SwapRef::hot_swap`].
 #[must_use = "the offer is made when this is awaited"]
-pub struct HotSwap<'a, M, S, R> {
+pub struct HotSwap<'a, M, S> {
     task: &'a TaskRef<M>,
-    slot: &'a Slot<M, S, R>,
-    function: Option<Function<M, S, R>>,
+    slot: &'a Slot<M, S>,
+    function: Option<Function<M, S>>,
     name: &'static str,
     waiting: Option<(u64, oneshot::Receiver<Verdict>)>,
     deadline: Deadline,
 }
 
-impl<'a, M, S, R> HotSwap<'a, M, S, R> {
-    fn new<F, Fut>(task: &'a TaskRef<M>, slot: &'a Slot<M, S, R>, function: F) -> Self
+impl<'a, M, S> HotSwap<'a, M, S> {
+    fn new<F, Fut>(task: &'a TaskRef<M>, slot: &'a Slot<M, S>, function: F) -> Self
     where
-        F: FnOnce(SwapMailbox<M, S, R>, S) -> Fut + Send + 'static,
-        Fut: Future<Output = Flow<M, S, R>> + Send + 'static,
+        F: FnOnce(SwapMailbox<M, S>, S) -> Fut + Send + 'static,
+        Fut: Future<Output = Flow<M, S>> + Send + 'static,
     {
-        let boxed: Function<M, S, R> =
+        let boxed: Function<M, S> =
             Box::new(move |mailbox, state| Box::pin(function(mailbox, state)));
         Self {
             task,
@@ -403,9 +398,9 @@ impl<'a, M, S, R> HotSwap<'a, M, S, R> {
 }
 
 // Nothing in it is pinned.
-impl<M, S, R> Unpin for HotSwap<'_, M, S, R> {}
+impl<M, S> Unpin for HotSwap<'_, M, S> {}
 
-impl<M, S, R> Future for HotSwap<'_, M, S, R> {
+impl<M, S> Future for HotSwap<'_, M, S> {
     type Output = Result<(), SwapError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -448,7 +443,7 @@ impl<M, S, R> Future for HotSwap<'_, M, S, R> {
     }
 }
 
-impl<M, S, R> Drop for HotSwap<'_, M, S, R> {
+impl<M, S> Drop for HotSwap<'_, M, S> {
     fn drop(&mut self) {
         if let Some((number, _)) = self.waiting {
             self.slot.withdraw(number);
@@ -456,7 +451,7 @@ impl<M, S, R> Drop for HotSwap<'_, M, S, R> {
     }
 }
 
-impl<M, S, R> Slot<M, S, R> {
+impl<M, S> Slot<M, S> {
     fn new(function: &'static str) -> Self {
         let current = short(function);
         let state = SlotState { waiting: None, next_number: 0, closed: false, current };
@@ -466,7 +461,7 @@ impl<M, S, R> Slot<M, S, R> {
     /// Puts an offer there, and gives its number; nothing if the task takes none any more.
     fn put(
         &self,
-        function: Function<M, S, R>,
+        function: Function<M, S>,
         name: &'static str,
         verdict: oneshot::Sender<Verdict>,
     ) -> Option<u64> {
@@ -493,12 +488,12 @@ impl<M, S, R> Slot<M, S, R> {
         withdrawn.is_some()
     }
 
-    fn lock(&self) -> MutexGuard<'_, SlotState<M, S, R>> {
+    fn lock(&self) -> MutexGuard<'_, SlotState<M, S>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<M, S, R> Drop for SwapMailbox<M, S, R> {
+impl<M, S> Drop for SwapMailbox<M, S> {
     fn drop(&mut self) {
         let mut state = self.slot.lock();
         state.closed = true;
@@ -508,7 +503,7 @@ impl<M, S, R> Drop for SwapMailbox<M, S, R> {
     }
 }
 
-impl<M, S, R> Deref for SwapMailbox<M, S, R> {
+impl<M, S> Deref for SwapMailbox<M, S> {
     type Target = Mailbox<M>;
 
     fn deref(&self) -> &Mailbox<M> {
@@ -516,13 +511,13 @@ impl<M, S, R> Deref for SwapMailbox<M, S, R> {
     }
 }
 
-impl<M, S, R> DerefMut for SwapMailbox<M, S, R> {
+impl<M, S> DerefMut for SwapMailbox<M, S> {
     fn deref_mut(&mut self) -> &mut Mailbox<M> {
         &mut self.mailbox
     }
 }
 
-impl<M, S, R> Deref for SwapRef<M, S, R> {
+impl<M, S> Deref for SwapRef<M, S> {
     type Target = TaskRef<M>;
 
     fn deref(&self) -> &TaskRef<M> {
@@ -530,13 +525,13 @@ impl<M, S, R> Deref for SwapRef<M, S, R> {
     }
 }
 
-impl<M, S, R> Clone for SwapRef<M, S, R> {
+impl<M, S> Clone for SwapRef<M, S> {
     fn clone(&self) -> Self {
         Self { task: self.task.clone(), slot: self.slot.clone() }
     }
 }
 
-impl<M, S, R> Deref for SwapTask<M, S, R> {
+impl<M, S> Deref for SwapTask<M, S> {
     type Target = TaskRef<M>;
 
     fn deref(&self) -> &TaskRef<M> {
@@ -544,34 +539,34 @@ impl<M, S, R> Deref for SwapTask<M, S, R> {
     }
 }
 
-impl<M: Send + 'static, S, R> IntoFuture for SwapTask<M, S, R> {
-    type Output = Result<R, Exit>;
-    type IntoFuture = Join<R>;
+impl<M: Send + 'static, S> IntoFuture for SwapTask<M, S> {
+    type Output = Result<S, Exit>;
+    type IntoFuture = Join<S>;
 
-    fn into_future(self) -> Join<R> {
+    fn into_future(self) -> Join<S> {
         self.task.join()
     }
 }
 
-impl<M, S, R> fmt::Debug for SwapTask<M, S, R> {
+impl<M, S> fmt::Debug for SwapTask<M, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.task, f)
     }
 }
 
-impl<M, S, R> fmt::Debug for SwapRef<M, S, R> {
+impl<M, S> fmt::Debug for SwapRef<M, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.task, f)
     }
 }
 
-impl<M, S, R> fmt::Debug for Offer<M, S, R> {
+impl<M, S> fmt::Debug for Offer<M, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "offer of {}", self.name)
     }
 }
 
-impl<M, S, R: fmt::Debug> fmt::Debug for Flow<M, S, R> {
+impl<M, S: fmt::Debug> fmt::Debug for Flow<M, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Done(result) => f.debug_tuple("Done").field(result).finish(),

@@ -18,8 +18,8 @@ enum Message {
     Pause(Reply<()>, oneshot::Receiver<()>),
 }
 
-type Inbox = SwapMailbox<Message, u64, u64>;
-type Next = Flow<Message, u64, u64>;
+type Inbox = SwapMailbox<Message, u64>;
+type Next = Flow<Message, u64>;
 
 /// Adds.
 async fn adder(mut mailbox: Inbox, mut sum: u64) -> Next {
@@ -184,10 +184,7 @@ async fn the_end_of_the_task_ends_the_wait() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_message_is_lost_or_doubled_while_functions_change() {
-    async fn counter(
-        mut mailbox: SwapMailbox<u64, u64, u64>,
-        mut next: u64,
-    ) -> Flow<u64, u64, u64> {
+    async fn counter(mut mailbox: SwapMailbox<u64, u64>, mut next: u64) -> Flow<u64, u64> {
         loop {
             match mailbox.next().await {
                 SwapEvent::Message(n) => {

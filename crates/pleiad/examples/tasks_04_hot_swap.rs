@@ -42,8 +42,8 @@ impl Received {
 }
 
 /// The task takes numbers, and its result is what it has received.
-type Numbers = SwapMailbox<u64, Received, Received>;
-type Next = Flow<u64, Received, Received>;
+type Numbers = SwapMailbox<u64, Received>;
+type Next = Flow<u64, Received>;
 
 async fn server(mut mailbox: Numbers, mut received: Received) -> Next {
     loop {
@@ -78,7 +78,7 @@ async fn logger(_: Numbers, received: Received) -> Next {
     Flow::Done(received)
 }
 
-fn is_server(offer: &Offer<u64, Received, Received>) -> bool {
+fn is_server(offer: &Offer<u64, Received>) -> bool {
     offer.name().starts_with("server")
 }
 
