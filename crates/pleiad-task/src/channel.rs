@@ -49,7 +49,7 @@ pub(crate) mod subscription;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let numbers = Channel::new("numbers");
 /// let task = spawn(sum);
-/// numbers.subscribe_task(&task)?;
+/// numbers.subscribe(&task)?;
 /// for n in 1..=4 {
 ///     assert_eq!(numbers.send(n)?.reached, 1);
 /// }
@@ -153,13 +153,25 @@ impl<T: Clone + Send + 'static> Channel<T> {
 
     // ---- subscribers ----
 
-    /// Subscribes a task: `map` makes a message for it of each message that is published.
+    /// Subscribes a task that takes the channel's messages as they are. For others, see
+    /// [`subscribe_as`](Self::subscribe_as).
     ///
     /// It gets what is published from now on, in its mailbox; when that is full, see
     /// [`WhenFull::Wait`]. A task has one subscription to a channel: to subscribe it again replaces
     /// the function and the policy, and loses nothing, except that a task that does not drop the
     /// oldest any more loses what waits in its ring. As long as it is subscribed, its mailbox stays
-    /// open. `map` runs in the publisher; if it panics, the task misses the message.
+    /// open.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`]: the channel or the mailbox is closed.
+    pub fn subscribe(&self, task: &TaskRef<T>) -> Result<Subscription, SubscribeError> {
+        self.subscribe_as(task, |message| message)
+    }
+
+    /// As [`subscribe`](Self::subscribe), for a task that takes other messages: `map` makes them.
+    ///
+    /// It runs in the publisher; if it panics, the task misses the message.
     ///
     /// ```
     /// # use pleiad_task::{Channel, Mailbox, spawn};
@@ -177,7 +189,7 @@ impl<T: Clone + Send + 'static> Channel<T> {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let clock = Channel::new("clock");
     /// let task = spawn(screen);
-    /// clock.subscribe(&task, Input::Tick)?;
+    /// clock.subscribe_as(&task, Input::Tick)?;
     /// clock.send(7)?;
     /// task.send(Input::Stop)?;
     /// assert_eq!(task.await?, 7);
@@ -187,8 +199,8 @@ impl<T: Clone + Send + 'static> Channel<T> {
     ///
     /// # Errors
     ///
-    /// [`SubscribeError`]: the channel or the mailbox is closed.
-    pub fn subscribe<M: Send + 'static>(
+    /// As for [`subscribe`](Self::subscribe).
+    pub fn subscribe_as<M: Send + 'static>(
         &self,
         task: &TaskRef<M>,
         map: impl Fn(T) -> M + Send + Sync + 'static,
@@ -196,17 +208,35 @@ impl<T: Clone + Send + 'static> Channel<T> {
         self.subscribe_with(task, map, WhenFull::Wait)
     }
 
-    /// Subscribes a task that takes the channel's messages as they are. See
-    /// [`subscribe`](Self::subscribe).
+    /// As [`subscribe_as`](Self::subscribe_as), for a task that takes only some of the messages: those
+    /// of which `map` makes one.
+    ///
+    /// ```
+    /// # use pleiad_task::{Channel, Mailbox, spawn};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let lines = Channel::new("lines");
+    /// let task = spawn(async |mut mailbox: Mailbox<u32>| mailbox.recv().await);
+    /// lines.subscribe_some(&task, |line: &str| line.parse().ok())?;
+    /// assert_eq!(lines.send("seven")?.filtered, 1);
+    /// assert_eq!(lines.send("7")?.reached, 1);
+    /// assert_eq!(task.await?, Some(7));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As there.
-    pub fn subscribe_task(&self, task: &TaskRef<T>) -> Result<Subscription, SubscribeError> {
-        self.subscribe(task, |message| message)
+    /// As for [`subscribe`](Self::subscribe).
+    pub fn subscribe_some<M: Send + 'static>(
+        &self,
+        task: &TaskRef<M>,
+        map: impl Fn(T) -> Option<M> + Send + Sync + 'static,
+    ) -> Result<Subscription, SubscribeError> {
+        self.subscribe_direct(task, map, WhenFull::Wait, MAILBOX_MESSAGES)
     }
 
-    /// As [`subscribe`](Self::subscribe), with another policy for a slow task.
+    /// As [`subscribe_as`](Self::subscribe_as), with another policy for a slow task.
     /// [`WhenFull::DropOldest`] keeps as many messages as the task's mailbox holds (at most
     /// [`MAILBOX_MESSAGES`], if it is unbounded); for another number, see
     /// [`subscribe_latest`](Self::subscribe_latest).
@@ -224,7 +254,7 @@ impl<T: Clone + Send + 'static> Channel<T> {
             UNBOUNDED => MAILBOX_MESSAGES,
             capacity => capacity as usize,
         };
-        self.subscribe_direct(task, map, when_full, capacity)
+        self.subscribe_direct(task, move |message| Some(map(message)), when_full, capacity)
     }
 
     /// Subscribes a task that wants the latest messages only, so many of them (at least one):
@@ -255,7 +285,12 @@ impl<T: Clone + Send + 'static> Channel<T> {
         map: impl Fn(T) -> M + Send + Sync + 'static,
         messages: usize,
     ) -> Result<Subscription, SubscribeError> {
-        self.subscribe_direct(task, map, WhenFull::DropOldest, messages)
+        self.subscribe_direct(
+            task,
+            move |message| Some(map(message)),
+            WhenFull::DropOldest,
+            messages,
+        )
     }
 
     /// Ends a task's subscription. Whether there was one.
@@ -415,7 +450,7 @@ impl<T: Clone + Send + 'static> Channel<T> {
     fn subscribe_direct<M: Send + 'static>(
         &self,
         task: &TaskRef<M>,
-        map: impl Fn(T) -> M + Send + Sync + 'static,
+        map: impl Fn(T) -> Option<M> + Send + Sync + 'static,
         when_full: WhenFull,
         capacity: usize,
     ) -> Result<Subscription, SubscribeError> {

@@ -58,7 +58,7 @@ async fn closing_frees_the_name_and_ends_all_subscriptions() {
     let channel = Channel::<u64>::new("to be closed");
     channel.register().unwrap();
     let (task, mut mailbox) = mailbox(10);
-    let subscription = channel.subscribe_task(&task).unwrap();
+    let subscription = channel.subscribe(&task).unwrap();
     let mut stream = channel.stream(10, WhenFull::Wait);
     channel.send(1).unwrap();
     assert!(subscription.is_active());
@@ -72,7 +72,7 @@ async fn closing_frees_the_name_and_ends_all_subscriptions() {
     assert_eq!(channel.deliver(2).await, Err(closed.clone()));
     assert_eq!(channel.deliver(2).at_least(1).await, Err(closed));
     assert!(matches!(channel.register(), Err(NameTaken::Closed(_))));
-    let refused = channel.subscribe_task(&task);
+    let refused = channel.subscribe(&task);
     assert!(matches!(refused, Err(SubscribeError::ChannelClosed { .. })));
     assert_eq!(channel.stream(1, WhenFull::Wait).recv().await, None);
     assert!(!channel.unsubscribe(&task));
@@ -86,7 +86,7 @@ async fn closing_frees_the_name_and_ends_all_subscriptions() {
 async fn a_channel_ends_with_its_last_handle() {
     let channel = Channel::<u64>::new("dropped");
     let task = spawn(collect);
-    channel.subscribe_task(&task).unwrap();
+    channel.subscribe(&task).unwrap();
     let mut stream = channel.stream(10, WhenFull::DropOldest);
     let reference = task.downgrade();
     let other = channel.clone();
@@ -127,8 +127,8 @@ async fn all_subscribers_get_what_is_published_while_they_are_subscribed() {
     let product =
         spawn(async |mailbox: Mailbox<u64>| collect(mailbox).await.iter().product::<u64>());
     assert_eq!(channel.send(100).unwrap().reached, 0, "nobody is no error");
-    channel.subscribe_task(&sum).unwrap();
-    channel.subscribe_task(&product).unwrap();
+    channel.subscribe(&sum).unwrap();
+    channel.subscribe(&product).unwrap();
     for n in 1..=4 {
         assert_eq!(channel.send(n).unwrap().reached, 2);
     }
@@ -140,7 +140,7 @@ async fn all_subscribers_get_what_is_published_while_they_are_subscribed() {
 async fn messages_of_a_channel_and_of_tasks_share_the_mailbox() {
     let channel = Channel::<u64>::new("shared");
     let (task, mut mailbox) = mailbox::<String>(10);
-    channel.subscribe(&task, |n| n.to_string()).unwrap();
+    channel.subscribe_as(&task, |n| n.to_string()).unwrap();
     channel.send(1).unwrap();
     task.send("two".to_owned()).unwrap();
     channel.send(3).unwrap();
@@ -151,9 +151,9 @@ async fn messages_of_a_channel_and_of_tasks_share_the_mailbox() {
 async fn who_subscribes_twice_gets_each_message_once() {
     let channel = Channel::<u64>::new("twice");
     let (task, mut mailbox) = mailbox(10);
-    channel.subscribe_task(&task).unwrap();
+    channel.subscribe(&task).unwrap();
     channel.send(1).unwrap();
-    channel.subscribe(&task, |n| n * 10).unwrap();
+    channel.subscribe_as(&task, |n| n * 10).unwrap();
     assert_eq!(channel.subscribers(), 1);
     channel.send(2).unwrap();
     assert_eq!(all_of(&mut mailbox), [1, 20]);
@@ -175,7 +175,7 @@ async fn a_ring_that_is_subscribed_again_loses_nothing_and_keeps_the_order() {
     assert_eq!(all_of(&mut mailbox), [3, 4, 50]);
 
     channel.send(6).unwrap();
-    channel.subscribe_task(&task).unwrap();
+    channel.subscribe(&task).unwrap();
     channel.send(7).unwrap();
     assert_eq!(all_of(&mut mailbox), [7], "else 6 could come after 7");
     assert_eq!(first.missed(), 3);
@@ -187,7 +187,7 @@ async fn a_task_that_takes_no_messages_cannot_subscribe() {
     let channel = Channel::<u64>::new("too late");
     let task = spawn(async |_: Mailbox<u64>| ());
     task.ended().await;
-    let error = channel.subscribe_task(&task).unwrap_err();
+    let error = channel.subscribe(&task).unwrap_err();
     assert!(matches!(error, SubscribeError::TaskClosed { .. }));
     assert!(error.to_string().ends_with("cannot subscribe to channel \"too late\""), "{error}");
 }
@@ -196,7 +196,7 @@ async fn a_task_that_takes_no_messages_cannot_subscribe() {
 async fn a_subscription_keeps_the_mailbox_open_until_it_is_ended() {
     let channel = Channel::<u64>::new("keeps");
     let task = spawn(collect);
-    channel.subscribe_task(&task).unwrap();
+    channel.subscribe(&task).unwrap();
     let weak = task.downgrade();
     let (_, ended) = (channel.send(1).unwrap(), task.ended());
     drop(task);
@@ -209,7 +209,7 @@ async fn a_subscription_keeps_the_mailbox_open_until_it_is_ended() {
 async fn a_task_that_has_ended_is_taken_out_by_the_next_message() {
     let channel = Channel::<u64>::new("ended");
     let task = spawn(async |mut mailbox: Mailbox<u64>| mailbox.recv().await);
-    let subscription = channel.subscribe_task(&task).unwrap();
+    let subscription = channel.subscribe(&task).unwrap();
     channel.send(1).unwrap();
     task.ended().await;
     assert_eq!(channel.subscribers(), 0);
@@ -238,7 +238,7 @@ async fn a_task_that_closes_its_mailbox_still_reads_its_ring() {
 async fn subscribers_that_have_ended_do_not_pile_up_on_a_silent_channel() {
     let channel = Channel::<u64>::new("silent");
     let (alive, mut mailbox) = mailbox(10);
-    channel.subscribe_task(&alive).unwrap();
+    channel.subscribe(&alive).unwrap();
     let held = Arc::new(());
     let mut held_max = 0;
     for _ in 0..100_000 {
@@ -271,7 +271,7 @@ async fn a_slow_subscriber_that_waits_misses_what_is_sent() {
     let channel = Channel::<u64>::new("slow");
     let (task, mut slow) = mailbox(2);
     let mut quick = channel.stream(10, WhenFull::Wait);
-    let subscription = channel.subscribe_task(&task).unwrap();
+    let subscription = channel.subscribe(&task).unwrap();
     let reached: Vec<_> = (1..=4).map(|n| channel.send(n).unwrap()).collect();
     assert_eq!(reached.iter().map(|sent| sent.reached).collect::<Vec<_>>(), [2, 2, 1, 1]);
     assert_eq!(reached.iter().map(|sent| sent.missed).collect::<Vec<_>>(), [0, 0, 1, 1]);
@@ -383,7 +383,7 @@ async fn a_subscriber_that_never_reads_costs_at_most_its_mailbox() {
     let (rings, _unread_either) = mailbox(8);
     let _stream = channel.stream(8, WhenFull::Wait);
     let _other = channel.stream(8, WhenFull::DropOldest);
-    channel.subscribe_task(&waits).unwrap();
+    channel.subscribe(&waits).unwrap();
     channel.subscribe_with(&rings, |m| m, WhenFull::DropOldest).unwrap();
     let held = Arc::new(());
     for _ in 0..1_000 {
@@ -442,7 +442,7 @@ async fn a_delivery_waits_for_subscribers_that_come_late() {
     let mut delivery = std::pin::pin!(channel.deliver(1).at_least(2));
     assert!(waits(delivery.as_mut()));
     assert_eq!(all_in(&mut first), [], "nobody has it before all are there");
-    channel.subscribe_task(&task).unwrap();
+    channel.subscribe(&task).unwrap();
     assert_eq!(delivery.await.unwrap().reached, 2);
     assert_eq!((all_in(&mut first), all_of(&mut mailbox)), (vec![1], vec![1]));
 }
@@ -511,7 +511,7 @@ async fn the_time_out_covers_the_whole_delivery() {
 async fn a_delivery_does_not_wait_for_who_is_unsubscribed() {
     let channel = Channel::<u64>::new("unsubscribed");
     let (task, mut full) = mailbox(1);
-    let subscription = channel.subscribe_task(&task).unwrap();
+    let subscription = channel.subscribe(&task).unwrap();
     channel.send(1).unwrap();
     let mut delivery = std::pin::pin!(channel.deliver(2));
     assert!(waits(delivery.as_mut()));
@@ -521,7 +521,7 @@ async fn a_delivery_does_not_wait_for_who_is_unsubscribed() {
     assert_eq!(subscription.missed(), 1);
     assert_eq!(all_of(&mut full), [1]);
 
-    channel.subscribe_task(&task).unwrap();
+    channel.subscribe(&task).unwrap();
     channel.send(3).unwrap();
     let mut delivery = std::pin::pin!(channel.deliver(4).at_least(1));
     assert!(waits(delivery.as_mut()));
@@ -588,7 +588,7 @@ async fn a_map_that_panics_costs_only_its_own_task_a_message() {
     let channel = Channel::<u64>::new("map panics");
     let (task, mut mailbox) = mailbox(10);
     let subscription =
-        channel.subscribe(&task, |n| if n == 2 { panic!("two") } else { n }).unwrap();
+        channel.subscribe_as(&task, |n| if n == 2 { panic!("two") } else { n }).unwrap();
     let mut stream = channel.stream(10, WhenFull::Wait);
     let missed: Vec<_> = (1..=3).map(|n| channel.send(n).unwrap().missed).collect();
     assert_eq!(missed, [0, 1, 0]);
@@ -684,7 +684,7 @@ async fn a_task_that_is_reached_in_two_ways_gets_a_message_twice() {
     let (task, mut mailbox) = mailbox(10);
     for side in [&left, &right] {
         top.subscribe_channel(side).unwrap();
-        side.subscribe_task(&task).unwrap();
+        side.subscribe(&task).unwrap();
     }
     assert_eq!(top.send(1).unwrap().reached, 2);
     assert_eq!(all_of(&mut mailbox), [1, 1]);

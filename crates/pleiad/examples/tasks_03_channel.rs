@@ -39,8 +39,8 @@ async fn product(mut mailbox: Mailbox<u64>) -> u64 {
 async fn main() -> pleiad::Result<()> {
     let numbers = Channel::new("numbers");
     let (sum, product) = (spawn(sum), spawn(product));
-    numbers.subscribe_task(&sum)?;
-    numbers.subscribe_task(&product)?;
+    numbers.subscribe(&sum)?;
+    numbers.subscribe(&product)?;
 
     for number in [7, 2, 9, 5] {
         // Waits until it is in the mailbox of each. Where a few may be missed, `send` never waits.

@@ -163,7 +163,7 @@ mod with {
                         read
                     },
                 );
-                channel.subscribe_task(&task).expect("it listens");
+                channel.subscribe(&task).expect("it listens");
                 subscribers.push(task);
             }
             for nth in 1..=n / SUBSCRIBERS {
@@ -176,8 +176,8 @@ mod with {
         })
     }
 
-    type Answers = SwapMailbox<Reply<(u64, bool)>, u64, u64>;
-    type Next = Flow<Reply<(u64, bool)>, u64, u64>;
+    type Answers = SwapMailbox<Reply<(u64, bool)>, u64>;
+    type Next = Flow<Reply<(u64, bool)>, u64>;
 
     async fn answer(mut mailbox: Answers, mut answered: u64, odd: bool) -> Next {
         loop {

@@ -15,7 +15,8 @@ pub struct Published {
     /// How many of those who missed it are no subscribers any more, by
     /// [`WhenFull::Disconnect`](crate::WhenFull::Disconnect).
     pub disconnected: usize,
-    /// Channels whose [transform](crate::Channel::set_transform) has dropped it.
+    /// Channels whose [transform](crate::Channel::set_transform) has dropped it, and tasks whose
+    /// [function](crate::Channel::subscribe_some) has.
     pub filtered: usize,
 }
 

@@ -42,7 +42,7 @@ impl<T: Clone + Send + 'static> Subscriber<T> {
         }
         let shared = Arc::new(Shared::default());
         let end = Buffer(queue.clone());
-        let map = |message| message;
+        let map = Some;
         let entry = Arc::new(Direct { key, end, map, when_full, ring, shared: shared.clone() });
         if channel.subscribe(key, |_| (entry, ())).is_err() {
             queue.close();

@@ -171,7 +171,7 @@ impl<T, E, M, F> Subscribed<T> for Direct<E, M, F>
 where
     E: End<M>,
     M: Send + 'static,
-    F: Fn(T) -> M + Send + Sync,
+    F: Fn(T) -> Option<M> + Send + Sync,
 {
     fn key(&self) -> Key {
         self.key
@@ -183,7 +183,11 @@ where
             return After::Goes;
         }
         let message = match current::catch(|| (self.map)(message)) {
-            Ok(message) => message,
+            Ok(Some(message)) => message,
+            Ok(None) => {
+                round.published.filtered += 1;
+                return After::Stays;
+            }
             Err(failure) => return self.has_panicked(&failure, round),
         };
         if let Some(ring) = &self.ring {

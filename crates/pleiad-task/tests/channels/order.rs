@@ -20,7 +20,7 @@ async fn messages_of_a_publisher_stay_in_order_while_subscribers_come_and_go() {
     let tasks: Vec<_> = (0..3)
         .map(|_| {
             let task = TaskBuilder::new().capacity(16).spawn(in_order::<PUBLISHERS>);
-            channel.subscribe_task(&task).unwrap();
+            channel.subscribe(&task).unwrap();
             task
         })
         .collect();
@@ -44,8 +44,8 @@ async fn messages_of_a_publisher_stay_in_order_while_subscribers_come_and_go() {
             let mut rounds = 0;
             while stopped.try_recv().is_err() {
                 let guest = spawn(in_order::<PUBLISHERS>);
-                channel.subscribe_task(&guest).unwrap();
-                channel.subscribe_task(&task).unwrap();
+                channel.subscribe(&guest).unwrap();
+                channel.subscribe(&task).unwrap();
                 channel.subscribe_latest(&ring, |m| m, 16).unwrap();
                 let mut stream = channel.stream(4, WhenFull::DropOldest);
                 stream.recv().await;
