@@ -1,7 +1,8 @@
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -9,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::identity::Identity;
 use crate::reference::TaskRef;
-use crate::send::{Deadline, Deliver, DeliverError};
+use crate::send::{Deadline, Deliver, DeliverError, SendError};
 
 /// Where the answer to a question goes: see [`TaskRef::ask`]. May be kept, and passed on to another
 /// task; if it is dropped, the question is left unanswered, and whoever asked is told so at once.
@@ -17,6 +18,10 @@ use crate::send::{Deadline, Deliver, DeliverError};
 pub struct Reply<T>(oneshot::Sender<T>);
 
 impl<T> Reply<T> {
+    pub(crate) fn new(sender: oneshot::Sender<T>) -> Self {
+        Self(sender)
+    }
+
     /// Answers. If nobody waits any more, the answer is dropped: see [`try_send`](Self::try_send).
     pub fn send(self, answer: T) {
         let _ = self.0.send(answer);
@@ -62,6 +67,9 @@ pub enum AskError {
     /// The task has ended with the question, or has dropped it.
     #[error("{0} has dropped the question, or has ended with it")]
     Unanswered(Identity),
+    /// There is no room for another urgent message: the question was not asked.
+    #[error("{0} has no room for another urgent message")]
+    Full(Identity),
     /// There was no room in the mailbox in time: the question was not asked.
     #[error("there was no room in the mailbox of {task} within {after:?}")]
     NotAsked {
@@ -84,15 +92,21 @@ pub enum AskError {
 #[must_use = "a question is asked when this is awaited"]
 pub struct Ask<'a, M, T> {
     task: &'a TaskRef<M>,
-    question: Option<Deliver<'a, M>>,
+    question: Question<'a, M>,
     answer: oneshot::Receiver<T>,
     deadline: Deadline,
+}
+
+enum Question<'a, M> {
+    Usual(Deliver<'a, M>),
+    Urgent(M),
+    Asked,
 }
 
 impl<'a, M: Send + 'static, T> Ask<'a, M, T> {
     pub(crate) fn new(task: &'a TaskRef<M>, question: impl FnOnce(Reply<T>) -> M) -> Self {
         let (sender, answer) = oneshot::channel();
-        let question = Some(task.deliver(question(Reply(sender))));
+        let question = Question::Usual(task.deliver(question(Reply(sender))));
         Self { task, question, answer, deadline: Deadline::None }
     }
 
@@ -103,11 +117,27 @@ impl<'a, M: Send + 'static, T> Ask<'a, M, T> {
         self
     }
 
+    /// Asks before all that waits in the mailbox and is not urgent: see
+    /// [`send_urgent`](TaskRef::send_urgent). Does not wait for room.
+    pub fn urgent(mut self) -> Self {
+        if let Question::Usual(mut question) = mem::replace(&mut self.question, Question::Asked)
+            && let Some(question) = question.take_back()
+        {
+            self.question = Question::Urgent(question);
+        }
+        self
+    }
+
     /// As awaiting it, for threads that run no tasks: blocks the thread.
     ///
     /// # Errors
     ///
     /// See [`AskError`].
+    ///
+    /// # Panics
+    ///
+    /// In an async task, which must not block its thread.
+    #[track_caller]
     pub fn blocking(self) -> Result<T, AskError> {
         crate::block::on(self)
     }
@@ -121,24 +151,9 @@ impl<M: Send + 'static, T> Future for Ask<'_, M, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let Some(question) = &mut this.question {
-            match Pin::new(&mut *question).poll(cx) {
-                Poll::Ready(Ok(())) => this.question = None,
-                Poll::Ready(Err(
-                    DeliverError::Closed { task, .. } | DeliverError::TimedOut { task, .. },
-                )) => return Poll::Ready(Err(AskError::Closed(task))),
-                Poll::Pending => {
-                    let Poll::Ready(after) = this.deadline.poll(cx) else { return Poll::Pending };
-                    let task = this.task.identity();
-                    let taken_back = question.take_back();
-                    this.question = None;
-                    return Poll::Ready(Err(match taken_back {
-                        Some(_) => AskError::NotAsked { task, after },
-                        // It got in at the last moment.
-                        None => AskError::TimedOut { task, after },
-                    }));
-                }
-            }
+        if !matches!(this.question, Question::Asked) {
+            ready!(this.poll_question(cx))?;
+            this.question = Question::Asked;
         }
         match Pin::new(&mut this.answer).poll(cx) {
             Poll::Ready(Ok(answer)) => return Poll::Ready(Ok(answer)),
@@ -149,5 +164,38 @@ impl<M: Send + 'static, T> Future for Ask<'_, M, T> {
         }
         let Poll::Ready(after) = this.deadline.poll(cx) else { return Poll::Pending };
         Poll::Ready(Err(AskError::TimedOut { task: this.task.identity(), after }))
+    }
+}
+
+impl<M: Send + 'static, T> Ask<'_, M, T> {
+    /// Ready when the question is in the mailbox.
+    fn poll_question(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), AskError>> {
+        let question = match mem::replace(&mut self.question, Question::Asked) {
+            Question::Asked => return Poll::Ready(Ok(())),
+            Question::Urgent(question) => {
+                return Poll::Ready(self.task.send_urgent(question).map_err(|error| match error {
+                    SendError::Full { task, .. } => AskError::Full(task),
+                    SendError::Closed { task, .. } => AskError::Closed(task),
+                }));
+            }
+            Question::Usual(mut question) => match Pin::new(&mut question).poll(cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(
+                    DeliverError::Closed { task, .. } | DeliverError::TimedOut { task, .. },
+                )) => return Poll::Ready(Err(AskError::Closed(task))),
+                Poll::Pending => question,
+            },
+        };
+        let Poll::Ready(after) = self.deadline.poll(cx) else {
+            self.question = Question::Usual(question);
+            return Poll::Pending;
+        };
+        let mut question = question;
+        let task = self.task.identity();
+        Poll::Ready(Err(match question.take_back() {
+            Some(_) => AskError::NotAsked { task, after },
+            // It got in at the last moment.
+            None => AskError::TimedOut { task, after },
+        }))
     }
 }

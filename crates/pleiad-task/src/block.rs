@@ -8,6 +8,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
+use crate::current;
+
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -42,7 +44,15 @@ impl Drop for Blocked {
 }
 
 /// Runs `future` to its end, and parks the thread while it waits.
+///
+/// # Panics
+///
+/// In an async task: it would stop all tasks of its thread, perhaps also the one that it waits for.
+#[track_caller]
 pub(crate) fn on<T>(future: impl Future<Output = T>) -> T {
+    if let Some(task) = current::polled() {
+        panic!("{task} is asynchronous and must not block its thread: use the form with `.await`");
+    }
     let _blocked = Blocked(IS_BLOCKED.replace(true));
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));

@@ -42,7 +42,10 @@ impl<M> TaskCell<M> {
     pub(crate) fn finish(&self, end: End) {
         let (how, failure) = match end {
             End::Returned => (bits::RETURNED, None),
-            End::Failed(failure) => (bits::FAILED, Some(Arc::new(failure))),
+            End::Failed(failure) => {
+                tracing::warn!(task = %self.identity(), %failure, "a task has failed");
+                (bits::FAILED, Some(Arc::new(failure)))
+            }
             End::Terminated => (bits::TERMINATED, None),
         };
         let (is_first, remains) = self.queue.end(how, failure);

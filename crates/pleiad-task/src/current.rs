@@ -33,7 +33,12 @@ pub(crate) fn is_at(address: usize) -> bool {
     CURRENT.get().is_some_and(|(_, current)| current == address)
 }
 
-/// This thread runs a task, until this is dropped.
+/// The async task that runs here: `None` in a task of [`spawn_blocking`](crate::spawn_blocking) too.
+pub(crate) fn polled() -> Option<TaskId> {
+    CURRENT.get().filter(|&(_, address)| address != 0).map(|(id, _)| id)
+}
+
+/// This thread runs a task, until this is dropped. `address`: of its cell, or 0 if it may block.
 pub(crate) struct Entered(Option<(TaskId, usize)>);
 
 #[inline]

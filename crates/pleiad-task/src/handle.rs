@@ -52,6 +52,11 @@ impl<M: Send + 'static, R> Task<M, R> {
     /// # Errors
     ///
     /// How the task ended, if its function has not returned.
+    ///
+    /// # Panics
+    ///
+    /// In an async task, which must not block its thread.
+    #[track_caller]
     pub fn join_blocking(self) -> Result<R, Exit> {
         crate::block::on(self.join())
     }
@@ -66,6 +71,31 @@ impl<M: Send + 'static, R> Task<M, R> {
             Ok(joined) => Ok(settle(joined, &*self.reference.cell)),
             Err(_) => Err(self),
         }
+    }
+
+    /// Keeps the reference, and has the result go to another task: `message` makes a message of it. As
+    /// a [monitor](TaskRef::monitor) that gets the result too; but it waits for room.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn report_to<N: Send + 'static>(
+        self,
+        other: &TaskRef<N>,
+        message: impl FnOnce(Result<R, Exit>) -> N + Send + 'static,
+    ) -> TaskRef<M>
+    where
+        R: Send + 'static,
+    {
+        let Self { reference, join } = self;
+        let (cell, other) = (reference.cell.clone(), other.clone());
+        tokio::spawn(async move {
+            let result = settle(join.await, &*cell);
+            drop(cell);
+            // Who has ended meanwhile does not want to know.
+            let _ = other.deliver(message(result)).await;
+        });
+        reference
     }
 
     /// Keeps the reference, and gives up the result.

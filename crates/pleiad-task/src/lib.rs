@@ -83,6 +83,7 @@ pub use registry::{TaskInfo, TaskState, tasks, watch_tasks};
 pub use send::{Deliver, DeliverError, SendError};
 pub use spawn::{
     NoMessage, TaskBuilder, spawn, spawn_blocking, spawn_future, spawn_local, try_spawn,
+    try_spawn_future,
 };
 pub use supervisor::{
     Child, ChildError, ChildInfo, ChildStartError, ChildState, NamedAskError, NamedRef,

@@ -11,9 +11,12 @@ use thiserror::Error;
 
 use crate::cell::TaskCell;
 use crate::current;
+use crate::exit::Exit;
 use crate::identity::{Identity, TaskId};
+use crate::monitor::{Monitor, MonitorError};
 use crate::queue::{Matching, TryRecv, bits};
 use crate::reference::TaskRef;
+use crate::send::Deadline;
 
 /// Where the messages of a task arrive; given to its function.
 ///
@@ -141,8 +144,31 @@ impl<M: Send + 'static> Mailbox<M> {
 
     /// As [`recv`](Self::recv), for functions of [`spawn_blocking`](crate::spawn_blocking): blocks
     /// the thread.
+    ///
+    /// # Panics
+    ///
+    /// In an async task, which must not block its thread.
+    #[track_caller]
     pub fn recv_blocking(&mut self) -> Option<M> {
         crate::block::on(poll_fn(|cx| self.poll_recv(cx)))
+    }
+
+    /// As [`recv_timeout`](Self::recv_timeout), but blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// In an async task, which must not block its thread.
+    #[track_caller]
+    pub fn recv_timeout_blocking(&mut self, timeout: Duration) -> Result<M, RecvTimeoutError> {
+        let mut deadline = Deadline::Later(timeout);
+        crate::block::on(poll_fn(|cx| match self.poll_recv(cx) {
+            Poll::Ready(message) => Poll::Ready(message.ok_or(RecvTimeoutError::Closed)),
+            Poll::Pending => deadline.poll(cx).map(|_| Err(RecvTimeoutError::TimedOut)),
+        }))
     }
 
     /// As [`recv`](Self::recv), for own futures.
@@ -162,6 +188,19 @@ impl<M: Send + 'static> Mailbox<M> {
     pub fn me(&self) -> TaskRef<M> {
         self.cell.queue.add_own_sender();
         TaskRef::adopt(self.cell.clone())
+    }
+
+    /// As [`TaskRef::monitor`], of this task: the end of `other` arrives here as a message.
+    ///
+    /// # Errors
+    ///
+    /// [`MonitorError`].
+    pub fn monitor<N: Send + 'static>(
+        &self,
+        other: &TaskRef<N>,
+        message: impl FnOnce(Exit) -> M + Send + 'static,
+    ) -> Result<Monitor, MonitorError> {
+        self.me().monitor(other, message)
     }
 
     /// The task's number.

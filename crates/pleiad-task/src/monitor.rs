@@ -36,7 +36,7 @@ impl Monitor {
         if observed.id() == monitor.id() {
             return Err(MonitorError::Itself(monitor.identity()));
         }
-        if monitor.cell.queue.is_deaf() {
+        if monitor.cell.queue.is_shut() {
             return Err(MonitorError::Closed(monitor.identity()));
         }
         let monitor = monitor.clone();

@@ -103,6 +103,11 @@ impl JoinAll {
     /// # Errors
     ///
     /// See [`JoinAllError`].
+    ///
+    /// # Panics
+    ///
+    /// In an async task, which must not block its thread.
+    #[track_caller]
     pub fn blocking(self) -> Result<(), JoinAllError> {
         crate::block::on(self)
     }
@@ -158,8 +163,12 @@ impl AtExit {
 /// adds. Gives the failures of those that have panicked; the others run nevertheless.
 ///
 /// Call it at the end of `main`: nothing does by itself.
-pub async fn run_at_exit() -> Vec<Failure> {
-    live::none_left().await;
+///
+/// # Errors
+///
+/// [`JoinAllError::InTask`] in a task, which would wait for itself. Nothing has been run.
+pub async fn run_at_exit() -> Result<Vec<Failure>, JoinAllError> {
+    join_all().await?;
     let mut failures = Vec::new();
     while let Some(action) = next_action() {
         match current::catch(action) {
@@ -170,7 +179,7 @@ pub async fn run_at_exit() -> Vec<Failure> {
     for failure in &failures {
         tracing::error!(%failure, "an action at exit has failed");
     }
-    failures
+    Ok(failures)
 }
 
 fn next_action() -> Option<Action> {

@@ -205,9 +205,9 @@ impl<M> Queue<M> {
         self.attention() & (CLOSED | DEAF) != 0
     }
 
-    /// Whether nobody will ever receive what is sent.
-    pub(crate) fn is_deaf(&self) -> bool {
-        self.attention() & DEAF != 0
+    /// Whether nothing at all will be accepted any more, not even an exit.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.attention() & (SHUT | DEAF) != 0
     }
 
     /// Whether the receiver waits for a message.
@@ -272,7 +272,7 @@ impl<M> Queue<M> {
     /// Puts `message` into the queue, whether there is room or not: for what is bounded elsewhere.
     pub(crate) fn push_exempt(&self, message: M) -> Result<(), M> {
         let mut state = self.lock();
-        if self.attention.load(Ordering::Relaxed) & DEAF != 0 {
+        if self.attention.load(Ordering::Relaxed) & (DEAF | SHUT) != 0 {
             return Err(message);
         }
         state.queue.push(message);

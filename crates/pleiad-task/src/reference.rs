@@ -81,6 +81,11 @@ impl<M: Send + 'static> TaskRef<M> {
     /// # Errors
     ///
     /// [`DeliverError::Closed`]; the message comes back.
+    ///
+    /// # Panics
+    ///
+    /// In an async task, which must not block its thread.
+    #[track_caller]
     pub fn deliver_blocking(&self, message: M) -> Result<(), DeliverError<M>> {
         crate::block::on(self.deliver(message))
     }
@@ -178,7 +183,15 @@ impl<M: Send + 'static> TaskRef<M> {
         self.cell.queue.attention() & bits::ENDED == 0
     }
 
+    /// Has the task end when it has read what is in its mailbox: nothing more is accepted, and after
+    /// the last message it gets `None`. Does not wait; see [`ended`](Self::ended).
+    pub fn close(&self) {
+        self.cell.queue.close();
+    }
+
     /// Asks the task to stop. Does not wait; see [`ended`](Self::ended).
+    ///
+    /// (To have it read what is there first, [`close`](Self::close) it.)
     ///
     /// The task gets `None` from its mailbox at once, before what is still in there (it may still
     /// read that by [`try_recv`](crate::Mailbox::try_recv)); [`Mailbox::stopping`] is ready. It may

@@ -61,6 +61,13 @@ impl<M> SendError<M> {
         }
     }
 
+    /// Whose mailbox.
+    pub fn task(&self) -> &Identity {
+        match self {
+            Self::Full { task, .. } | Self::Closed { task, .. } => task,
+        }
+    }
+
     /// Whether it may help to try again.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Full { .. })

@@ -82,6 +82,21 @@ where
     TaskBuilder::new().spawn_future(future)
 }
 
+/// As [`spawn_future`], for a future of a `Result`: if it is an error, the task has failed, as with
+/// [`try_spawn`].
+///
+/// # Panics
+///
+/// Outside of a tokio runtime.
+pub fn try_spawn_future<Fut, R, E>(future: Fut) -> Task<NoMessage, R>
+where
+    Fut: Future<Output = Result<R, E>> + Send + 'static,
+    R: Send + 'static,
+    E: fmt::Display + 'static,
+{
+    TaskBuilder::new().try_spawn_future(future)
+}
+
 /// As [`spawn`], for a function whose future must stay in this thread: inside of a
 /// [`LocalSet`](tokio::task::LocalSet).
 ///
@@ -239,6 +254,21 @@ impl TaskBuilder {
     {
         let cell = self.cell(type_name::<Fut>, bits::DEAF);
         self.start::<_, _, Plain>(cell, future)
+    }
+
+    /// See [`try_spawn_future`].
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](Self::spawn).
+    pub fn try_spawn_future<Fut, R, E>(self, future: Fut) -> Task<NoMessage, R>
+    where
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+        R: Send + 'static,
+        E: fmt::Display + 'static,
+    {
+        let cell = self.cell(type_name::<Fut>, bits::DEAF);
+        self.start::<_, _, Fallible>(cell, future)
     }
 
     /// See [`spawn_local`].

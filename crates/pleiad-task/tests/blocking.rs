@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pleiad_task::{
-    AskError, Mailbox, Reply, TaskBuilder, TaskRef, current, spawn, spawn_blocking, spawn_future,
+    AskError, Mailbox, RecvTimeoutError, Reply, TaskBuilder, TaskRef, current, spawn,
+    spawn_blocking, spawn_future,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
@@ -205,4 +206,22 @@ fn a_task_that_blocks_its_thread_stops_no_others() {
     assert!(rude.is_alive());
     drop(release);
     rude.join_blocking().unwrap();
+}
+
+#[tokio::test]
+async fn an_async_task_must_not_block_its_thread() {
+    let task = spawn(async |mut mailbox: Mailbox<u32>| mailbox.recv_blocking());
+    let exit = task.await.unwrap_err();
+    assert!(exit.to_string().contains("must not block its thread"), "{exit}");
+}
+
+#[tokio::test]
+async fn a_blocking_task_waits_no_longer_than_it_wants() {
+    let task = spawn_blocking(|mut mailbox: Mailbox<u32>| {
+        (mailbox.recv_timeout_blocking(SOON), mailbox.recv_timeout_blocking(MS))
+    });
+    task.send(1).unwrap();
+    let reference = TaskRef::clone(&task);
+    assert_eq!(task.await, Ok((Ok(1), Err(RecvTimeoutError::TimedOut))));
+    drop(reference);
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use pleiad_task::{
     AnyTask, Exit, ExitReason, Mailbox, MonitorError, Reply, TaskBuilder, TaskRef, current, spawn,
-    spawn_future, spawn_local, try_spawn,
+    spawn_future, spawn_local, try_spawn, try_spawn_future,
 };
 use tokio::time::timeout;
 
@@ -796,4 +796,44 @@ async fn a_stop_that_races_the_start_is_seen() {
         timeout(SOON, three).await.unwrap().unwrap_err();
         timeout(SOON, four).await.unwrap().unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_future_that_gives_an_error_has_failed() {
+    let task = try_spawn_future(async { Err::<(), _>("the tide is out") });
+    let exit = task.await.unwrap_err();
+    assert_eq!(exit.reason.to_string(), "failed: the tide is out");
+    assert_eq!(try_spawn_future(async { Ok::<_, String>(7) }).await, Ok(7));
+}
+
+#[tokio::test]
+async fn a_result_goes_to_another_task() {
+    let clerk = spawn(async |mut mailbox: Mailbox<Result<u32, Exit>>| {
+        let mut all = Vec::new();
+        while let Some(result) = mailbox.recv().await {
+            all.push(result);
+        }
+        all
+    });
+    let _ = spawn_future(async { 7 }).report_to(&clerk, |result| result);
+    let killed = spawn_future(pending::<u32>()).report_to(&clerk, |result| result);
+    killed.kill();
+    let results = clerk.await.unwrap();
+    assert_eq!(results.len(), 2);
+    assert!(results.contains(&Ok(7)));
+    assert!(results.iter().any(|result| {
+        result
+            .as_ref()
+            .is_err_and(|exit| exit.task == killed.identity() && exit.reason.is_terminated())
+    }));
+}
+
+#[tokio::test]
+async fn a_task_may_monitor_from_within() {
+    let task = spawn(async |mut mailbox: Mailbox<Exit>| {
+        let other = spawn_future(async {});
+        mailbox.monitor(&other, |exit| exit).unwrap();
+        mailbox.recv().await
+    });
+    assert!(task.await.unwrap().unwrap().reason.is_returned());
 }

@@ -727,3 +727,61 @@ async fn senders_that_wait_get_in_while_the_reader_goes_on() {
     }
     assert_eq!(task.await.unwrap(), 2_000);
 }
+
+// ---- what came of the first examples ----
+
+#[tokio::test]
+async fn an_urgent_question_is_answered_before_what_waits() {
+    enum Work {
+        Item(u32),
+        Left(Reply<usize>),
+    }
+    let (task, mut mailbox) = open(2);
+    task.send(Work::Item(1)).unwrap();
+    task.send(Work::Item(2)).unwrap();
+    let asked = task.ask(Work::Left).urgent();
+    let (left, ()) = tokio::join!(asked, async {
+        let Some(Work::Left(reply)) = mailbox.recv().await else { unreachable!() };
+        reply.send(mailbox.len());
+    });
+    assert_eq!(left, Ok(2), "there was no room, and none was needed");
+    assert!(matches!(mailbox.try_recv(), Ok(Work::Item(1))));
+}
+
+#[tokio::test]
+async fn an_urgent_question_without_room_is_not_asked() {
+    let (task, _mailbox) = open(1);
+    let question = |reply| reply;
+    let mut waits = pin!(task.ask::<()>(question).urgent());
+    assert!(waits.as_mut().now_or_never().is_none());
+    let error = task.ask::<()>(question).urgent().await.unwrap_err();
+    assert_eq!(error, AskError::Full(task.identity()));
+    task.kill();
+    task.ended().await;
+    let error = task.ask::<()>(question).urgent().await.unwrap_err();
+    assert_eq!(error, AskError::Closed(task.identity()));
+}
+
+#[tokio::test]
+async fn a_task_that_is_closed_from_outside_reads_what_it_has_and_ends() {
+    let task = spawn(collect);
+    task.send(1).unwrap();
+    task.send(2).unwrap();
+    let other = TaskRef::clone(&task);
+    task.close();
+    assert!(matches!(other.send(3), Err(SendError::Closed { message: 3, .. })));
+    assert_eq!(task.await.unwrap(), [1, 2], "though there is a reference");
+}
+
+#[tokio::test]
+async fn after_a_close_not_even_an_exit_arrives() {
+    let (task, mut mailbox) = open(1);
+    let other = spawn_future(pending::<()>());
+    task.monitor(&other, drop).unwrap();
+    mailbox.close();
+    assert_eq!(mailbox.recv().await, None);
+    assert!(task.monitor(&other, drop).is_err());
+    other.kill();
+    other.ended().await;
+    assert_eq!(mailbox.recv().await, None);
+}

@@ -155,23 +155,23 @@ async fn what_is_left_is_done_by_priority() {
         slow.lock().unwrap().push("a task");
     });
     drop(task);
-    let failures = run_at_exit().await;
+    let failures = run_at_exit().await.unwrap();
     let messages: Vec<_> = failures.iter().map(|failure| failure.message.as_str()).collect();
     assert_eq!(messages, ["an action", "at once"]);
     let done = std::mem::take(&mut *done.lock().unwrap());
     assert_eq!(done, ["a task", "first", "second", "third", "fourth", "added by another", "last"]);
-    assert!(run_at_exit().await.is_empty(), "nothing is done twice");
+    assert!(run_at_exit().await.unwrap().is_empty(), "nothing is done twice");
 }
 
 /// Goal: a handle of an action that was done takes back no other.
 async fn an_action_is_taken_back_once() {
     let first = at_exit(0, || async {});
-    assert!(run_at_exit().await.is_empty());
+    assert!(run_at_exit().await.unwrap().is_empty());
     let done = Arc::new(Mutex::new(false));
     let sets = done.clone();
     let second = at_exit(0, move || async move { *sets.lock().unwrap() = true });
     assert!(!first.cancel());
-    assert!(run_at_exit().await.is_empty());
+    assert!(run_at_exit().await.unwrap().is_empty());
     assert!(*done.lock().unwrap());
     assert!(!second.cancel());
 }

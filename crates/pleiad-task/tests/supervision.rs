@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pleiad_task::{
-    Backoff, Child, ChildError, ChildInfo, ChildStartError, ChildState, ExitReason, FindError,
-    Mailbox, NamedRef, NamedSendError, NoMessage, Reply, Restart, Strategy, Supervisor,
-    SupervisorRef, TaskRef, spawn,
+    AskError, Backoff, Child, ChildError, ChildInfo, ChildStartError, ChildState, ExitReason,
+    FindError, Mailbox, NamedAskError, NamedRef, NamedSendError, NoMessage, Reply, Restart,
+    Strategy, Supervisor, SupervisorRef, TaskRef, spawn,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -732,4 +732,30 @@ fn ms(ms: u64) -> Duration {
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
+}
+
+/// Goal: a question that finds its task at its end is asked of the next one.
+#[tokio::test]
+async fn a_question_by_name_waits_for_the_next_incarnation() {
+    let named = NamedRef::new("nq-counter").timeout(secs(5));
+    let supervisor = Supervisor::new(Strategy::OneForOne)
+        .intensity(1000, secs(1))
+        .backoff(Backoff::NONE)
+        .child("nq-counter", counter)
+        .start()
+        .await
+        .unwrap();
+    for _ in 0..100 {
+        named.deliver(Count::Panic).await.unwrap();
+        // It has not ended: it is there with the message, or on its way down.
+        match named.ask(Count::Get).await {
+            Ok(count) => assert_eq!(count, 0),
+            // It was in the mailbox of the one that has ended.
+            Err(error) => assert!(
+                matches!(error, NamedAskError::NoAnswer(AskError::Unanswered(_))),
+                "{error}"
+            ),
+        }
+    }
+    supervisor.stop().await.unwrap();
 }

@@ -235,11 +235,9 @@ fn run(capacity: u32, calls: &[Call]) {
         match call {
             Call::Push => assert_eq!(queue.push(number), model.push(number)),
             Call::PushExempt => {
-                assert_eq!(
-                    queue.push_exempt(number),
-                    if model.gone { Err(number) } else { Ok(()) }
-                );
-                if !model.gone {
+                let refused = model.gone || model.shut;
+                assert_eq!(queue.push_exempt(number), if refused { Err(number) } else { Ok(()) });
+                if !refused {
                     model.hold(number);
                 }
             }

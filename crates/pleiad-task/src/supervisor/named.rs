@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::ask::{AskError, Reply};
@@ -69,6 +70,14 @@ pub enum NamedAskError {
     /// Nobody has had the name in time, or who has it takes other messages. Nothing was asked.
     #[error("nobody was found to ask")]
     NotFound(#[source] FindError),
+    /// No holder of the name had room in time. Nothing was asked; try again later.
+    #[error("nobody of the name {name:?} has taken the question within {after:?}")]
+    NotAsked {
+        /// The name.
+        name: String,
+        /// How long it was waited.
+        after: Duration,
+    },
     /// Who had the name did not answer.
     #[error(transparent)]
     NoAnswer(AskError),
@@ -109,8 +118,15 @@ impl<M: Send + 'static> NamedRef<M> {
     ///
     /// If the future is dropped before it is ready, the message is not delivered.
     pub async fn deliver(&self, message: M) -> Result<(), NamedSendError<M>> {
-        let mut message = message;
-        let deadline = Deadline::new(self.timeout);
+        self.deliver_until(message, Deadline::new(self.timeout)).await.map(drop)
+    }
+
+    /// Gives who has it.
+    async fn deliver_until(
+        &self,
+        mut message: M,
+        deadline: Deadline,
+    ) -> Result<TaskRef<M>, NamedSendError<M>> {
         loop {
             let task = match self.locate(deadline).await {
                 Ok(task) => task,
@@ -122,7 +138,7 @@ impl<M: Send + 'static> NamedRef<M> {
                 None => delivery.await,
             };
             message = match delivered {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(task),
                 Err(error) => error.into_message(),
             };
             let is_over = match deadline.left() {
@@ -139,8 +155,9 @@ impl<M: Send + 'static> NamedRef<M> {
         }
     }
 
-    /// As [`TaskRef::ask`], but waits until somebody has the name. The question is asked once: if that
-    /// task ends with it, nobody else is asked.
+    /// As [`TaskRef::ask`], but waits until somebody has the name; if that task ends before it has room,
+    /// the next one is asked. Once it is asked, a question is not asked again: if the task ends with
+    /// it, there is no answer.
     ///
     /// # Errors
     ///
@@ -154,12 +171,25 @@ impl<M: Send + 'static> NamedRef<M> {
         question: impl FnOnce(Reply<T>) -> M,
     ) -> Result<T, NamedAskError> {
         let deadline = Deadline::new(self.timeout);
-        let task = self.locate(deadline).await.map_err(NamedAskError::NotFound)?;
-        let answer = match deadline.left() {
-            Some(left) => task.ask(question).timeout(left).await,
-            None => task.ask(question).await,
+        let (sender, answer) = oneshot::channel();
+        let question = question(Reply::new(sender));
+        let task = self.deliver_until(question, deadline).await.map_err(|error| match error {
+            NamedSendError::NotFound { source, .. } => NamedAskError::NotFound(source),
+            NamedSendError::TimedOut { name, after, .. } => NamedAskError::NotAsked { name, after },
+            NamedSendError::NotSent(error) => {
+                NamedAskError::NoAnswer(AskError::Closed(error.task().clone()))
+            }
+        })?;
+        let answered = match deadline.left() {
+            Some(left) => tokio::time::timeout(left, answer).await,
+            None => Ok(answer.await),
         };
-        answer.map_err(NamedAskError::NoAnswer)
+        let task = task.identity();
+        let after = self.timeout.unwrap_or_default();
+        let answer = answered.map_err(|_| AskError::TimedOut { task: task.clone(), after });
+        answer
+            .and_then(|answer| answer.map_err(|_| AskError::Unanswered(task)))
+            .map_err(NamedAskError::NoAnswer)
     }
 
     async fn locate(&self, deadline: Deadline) -> Result<TaskRef<M>, FindError> {
