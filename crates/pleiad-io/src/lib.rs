@@ -22,6 +22,7 @@ mod message_writer;
 mod messages;
 mod pipeline;
 mod running;
+mod stdio;
 mod tail;
 mod up_to;
 
@@ -34,5 +35,6 @@ pub use message_writer::{MessageWriter, SendError};
 pub use messages::Messages;
 pub use pipeline::{IntoCommand, Pipeline, StartError, Stderr};
 pub use running::{EndError, Running};
+pub use stdio::{PipelineStdin, PipelineStdout};
 pub use tail::Tail;
 pub use up_to::{Part, ReadUpTo, ReadUpToError, read_up_to};

@@ -13,6 +13,7 @@ use crate::communicate::Communicate;
 use crate::end::{PipelineEnd, Stage, StageEnd};
 use crate::limits::{STDERR_LINGER, STDERR_TAIL_BYTES};
 use crate::pipeline::Stderr;
+use crate::stdio::{PipelineStdin, PipelineStdout};
 use crate::tail::{Tail, TailKeeper};
 
 /// The programs of a [`Pipeline`](crate::Pipeline) that was started.
@@ -20,12 +21,13 @@ use crate::tail::{Tail, TailKeeper};
 /// It is a stream: what is written to it goes to the first program, and what is read from it comes
 /// from the last. [`shutdown`](tokio::io::AsyncWriteExt::shutdown) ends the input. A pipe holds
 /// some 64 KiB: who writes much and reads much does so at once, with [`communicate`](Self::communicate)
-/// or with two tasks, to which [`take_stdin`](Self::take_stdin) and
-/// [`take_stdout`](Self::take_stdout) give the ends.
+/// or with two tasks, for which [`split`](Self::split) gives the ends.
 ///
 /// Dropping it kills the programs, and waits for them in the background so that nothing is left of
 /// them; that a program has ended is only certain after [`wait`](Self::wait) or
 /// [`kill`](Self::kill). Processes that the programs have started on their own are not ended.
+///
+/// # Examples
 ///
 /// ```
 /// use pleiad_io::{Lines, Pipeline};
@@ -47,11 +49,41 @@ use crate::tail::{Tail, TailKeeper};
 /// # Ok(())
 /// # }
 /// ```
+/// # Whom to ask first
+///
+/// A program that fails does not read to the end, so that whoever writes to it gets "Broken pipe".
+/// That is the consequence; the reason is what the program has said. Look at the end of the programs
+/// before an error of the writer:
+///
+/// ```
+/// use std::io::ErrorKind;
+///
+/// use pleiad_io::Pipeline;
+/// use tokio::io::AsyncWriteExt;
+/// use tokio::process::Command;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let print = "echo no paper >&2; exit 3";
+/// let mut running = Pipeline::new(Command::new("sh").args(["-c", print])).start().await?;
+///
+/// // Kept, and not returned by `?`.
+/// let written = running.write_all(&vec![b'x'; 1 << 20]).await;
+///
+/// let end = running.wait().await?;
+/// let reason = end.check().unwrap_err();
+/// assert_eq!(reason.to_string(), "`sh` failed with exit status: 3: no paper");
+/// assert_eq!(written.unwrap_err().kind(), ErrorKind::BrokenPipe);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// With both results to pass on, that is `end.check()?; written?;`.
 #[derive(Debug)]
 pub struct Running {
     stages: Vec<RunningStage>,
-    stdin: Option<ChildStdin>,
-    stdout: Option<ChildStdout>,
+    stdin: PipelineStdin,
+    stdout: PipelineStdout,
     /// Those that read standard error; they end with this.
     keepers: JoinSet<()>,
 }
@@ -65,15 +97,20 @@ struct RunningStage {
 
 impl Running {
     pub(crate) fn empty() -> Self {
-        Self { stages: Vec::new(), stdin: None, stdout: None, keepers: JoinSet::new() }
+        Self {
+            stages: Vec::new(),
+            stdin: PipelineStdin::default(),
+            stdout: PipelineStdout::default(),
+            keepers: JoinSet::new(),
+        }
     }
 
     /// Adds the next program; the first comes first.
     pub(crate) fn add(&mut self, stage: Stage, mut child: Child, stderr: Stderr) {
         if stage.number == 1 {
-            self.stdin = child.stdin.take();
+            self.stdin = PipelineStdin(child.stdin.take());
         }
-        self.stdout = child.stdout.take();
+        self.stdout = PipelineStdout(child.stdout.take());
         self.stages.push(RunningStage { stage, child, tail: TailKeeper::default() });
         if let Stderr::Tail(bytes) = stderr {
             self.keep_stderr(bytes);
@@ -86,9 +123,39 @@ impl Running {
         Communicate::new(self, Box::new(input))
     }
 
+    /// The input of the first program and the output of the last, for two tasks, and what waits for
+    /// the programs and ends them. As before, dropping the third kills them.
+    ///
+    /// An end that is no pipe, or was taken, is an error as soon as it is used.
+    ///
+    /// ```
+    /// use pleiad_io::Pipeline;
+    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut stdin, mut stdout, mut running) = Pipeline::new("cat").start().await?.split();
+    ///
+    /// let writer = tokio::spawn(async move { stdin.write_all(&vec![b'x'; 1 << 20]).await });
+    /// let reader = tokio::spawn(async move {
+    ///     let mut text = String::new();
+    ///     stdout.read_to_string(&mut text).await.map(|_| text)
+    /// });
+    ///
+    /// running.wait().await?.check()?;
+    /// writer.await??;
+    /// assert_eq!(reader.await??.len(), 1 << 20);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn split(mut self) -> (PipelineStdin, PipelineStdout, Self) {
+        let (stdin, stdout) = (mem::take(&mut self.stdin), mem::take(&mut self.stdout));
+        (stdin, stdout, self)
+    }
+
     /// Waits until every program has ended.
     ///
-    /// Ends the input first, if that was not taken. Does not read the output: if there is more than
+    /// Ends the input first, if that is still here. Does not read the output: if there is more than
     /// a pipe holds and nobody reads it, the last program does not end. It may be called again, with
     /// the same result.
     ///
@@ -101,7 +168,7 @@ impl Running {
     ///
     /// May be dropped at any time, and called again.
     pub async fn wait(&mut self) -> Result<PipelineEnd, EndError> {
-        self.stdin = None;
+        self.stdin = PipelineStdin::default();
         self.keep_stderr(STDERR_TAIL_BYTES);
         let mut statuses = Vec::with_capacity(self.stages.len());
         for RunningStage { stage, child, .. } in &mut self.stages {
@@ -155,15 +222,16 @@ impl Running {
         self.wait().await
     }
 
-    /// The standard input of the first program; dropping it ends the input. `None` if it was taken,
-    /// is closed, or is no pipe.
+    /// The standard input of the first program, as tokio has it; dropping it ends the input. `None`
+    /// if it was taken, is closed, or is no pipe. For two tasks, see [`split`](Self::split).
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
-        self.stdin.take()
+        self.stdin.0.take()
     }
 
-    /// The standard output of the last program; `None` if it was taken or is no pipe.
+    /// The standard output of the last program, as tokio has it; `None` if it was taken or is no
+    /// pipe.
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
-        self.stdout.take()
+        self.stdout.0.take()
     }
 
     /// The standard error of each program, in their order. Empty if it was taken, or if the pipeline
@@ -248,28 +316,15 @@ impl AsyncWrite for Running {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stdin {
-            Some(stdin) => Pin::new(stdin).poll_write(cx, bytes),
-            None => Poll::Ready(Err(not_here("input"))),
-        }
+        Pin::new(&mut self.get_mut().stdin).poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stdin {
-            Some(stdin) => Pin::new(stdin).poll_flush(cx),
-            None => Poll::Ready(Ok(())),
-        }
+        Pin::new(&mut self.get_mut().stdin).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let Some(stdin) = &mut this.stdin else { return Poll::Ready(Ok(())) };
-        let done = Pin::new(stdin).poll_shutdown(cx);
-        if done.is_ready() {
-            // Only the drop closes it.
-            this.stdin = None;
-        }
-        done
+        Pin::new(&mut self.get_mut().stdin).poll_shutdown(cx)
     }
 }
 
@@ -279,10 +334,7 @@ impl AsyncRead for Running {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stdout {
-            Some(stdout) => Pin::new(stdout).poll_read(cx, buffer),
-            None => Poll::Ready(Err(not_here("output"))),
-        }
+        Pin::new(&mut self.get_mut().stdout).poll_read(cx, buffer)
     }
 }
 
@@ -301,11 +353,6 @@ fn terminate(child: &mut Child) -> io::Result<()> {
 #[cfg(not(unix))]
 fn terminate(child: &mut Child) -> io::Result<()> {
     child.start_kill()
-}
-
-fn not_here(which: &str) -> io::Error {
-    let text = format!("the standard {which} of the pipeline was taken, is closed, or is no pipe");
-    io::Error::new(io::ErrorKind::NotConnected, text)
 }
 
 /// Why the programs of a pipeline could not be ended, or waited for.

@@ -4,7 +4,9 @@
 mod common;
 
 use std::error::Error as _;
+use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt as _;
+use std::process::Stdio;
 use std::time::Duration;
 
 use common::{is_gone, numbered_lines, sh, until};
@@ -59,9 +61,8 @@ async fn a_missing_directory_is_told_apart_from_a_missing_program() {
 #[tokio::test]
 async fn one_task_writes_while_another_reads() {
     let text = numbered_lines(2_000_000);
-    let mut running = Pipeline::new("cat").pipe("cat").start().await.unwrap();
-    let mut stdin = running.take_stdin().unwrap();
-    let mut stdout = running.take_stdout().unwrap();
+    let running = Pipeline::new("cat").pipe("cat").start().await.unwrap();
+    let (mut stdin, mut stdout, mut running) = running.split();
     let written = text.clone();
 
     let writer = tokio::spawn(async move { stdin.write_all(&written).await });
@@ -71,6 +72,42 @@ async fn one_task_writes_while_another_reads() {
     writer.await.unwrap().unwrap();
     assert!(read == text);
     running.wait().await.unwrap().check().unwrap();
+}
+
+#[tokio::test]
+async fn a_shutdown_of_one_end_is_the_end_of_the_input() {
+    let running = Pipeline::new("cat").start().await.unwrap();
+    let (mut stdin, mut stdout, mut running) = running.split();
+
+    stdin.write_all(b"last words").await.unwrap();
+    stdin.shutdown().await.unwrap();
+
+    let mut text = String::new();
+    stdout.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "last words");
+    assert!(running.wait().await.unwrap().is_success());
+    assert_eq!(stdin.write_u8(b'!').await.unwrap_err().kind(), ErrorKind::NotConnected);
+}
+
+#[tokio::test]
+async fn who_splits_a_pipeline_can_end_it_while_others_hold_its_ends() {
+    let (_stdin, mut stdout, mut running) = Pipeline::new("cat").start().await.unwrap().split();
+
+    let reader = tokio::spawn(async move { stdout.read_to_end(&mut Vec::new()).await });
+    running.terminate().unwrap();
+
+    assert_eq!(reader.await.unwrap().unwrap(), 0);
+    assert_eq!(running.wait().await.unwrap().stages[0].status.signal(), Some(SIGTERM));
+}
+
+#[tokio::test]
+async fn an_end_that_is_no_pipe_is_an_error_when_it_is_used() {
+    let pipeline = Pipeline::new("true").stdin(Stdio::null()).stdout(Stdio::null());
+    let (mut stdin, mut stdout, mut running) = pipeline.start().await.unwrap().split();
+
+    assert_eq!(stdin.write_u8(b'!').await.unwrap_err().kind(), ErrorKind::NotConnected);
+    assert_eq!(stdout.read_u8().await.unwrap_err().kind(), ErrorKind::NotConnected);
+    assert!(running.wait().await.unwrap().is_success());
 }
 
 #[tokio::test]
@@ -211,8 +248,7 @@ async fn dropping_ends_and_reaps_every_program() {
 async fn each_program_has_its_three_streams_and_no_other_pipe() {
     let script = "ls /proc/self/fd | wc -l";
     let mut alone = Command::new("sh");
-    let alone =
-        alone.args(["-c", script]).stdin(std::process::Stdio::null()).output().await.unwrap();
+    let alone = alone.args(["-c", script]).stdin(Stdio::null()).output().await.unwrap();
     let pipeline = Pipeline::new("cat").pipe("cat").pipe(sh(script));
 
     let output = pipeline.start().await.unwrap().communicate(tokio::io::empty()).await.unwrap();

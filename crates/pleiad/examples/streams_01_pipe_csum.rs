@@ -53,9 +53,7 @@ async fn by_communicate(program: &str, file: File) -> pleiad::Result<String> {
 
 /// The same by hand: one task for each end.
 async fn by_two_tasks(program: &str, mut file: File) -> pleiad::Result<String> {
-    let mut running = start(program).await?;
-    let mut stdin = running.take_stdin().expect("the input is a pipe");
-    let mut stdout = running.take_stdout().expect("the output is a pipe");
+    let (mut stdin, mut stdout, mut running) = start(program).await?.split();
 
     // Its end drops `stdin`, and that is the end of the program's input.
     let writer = spawn_future(async move { tokio::io::copy(&mut file, &mut stdin).await });
