@@ -35,15 +35,21 @@ pub struct StageEnd {
     pub stage: Stage,
     /// How it has ended.
     pub status: ExitStatus,
+    /// The exit codes that mean success: see [`Pipeline::success_codes`](crate::Pipeline::success_codes).
+    pub success_codes: Vec<i32>,
     /// The end of its standard error; empty if that was not kept: see [`Stderr`](crate::Stderr).
     pub stderr: Tail,
 }
 
 impl StageEnd {
-    /// Whether it has done what it was to do: it has exited with 0, or it was ended by SIGPIPE
-    /// because the program behind it wanted no more, as `yes` is in `yes | head`.
+    /// Whether it has done what it was to do: it has exited with one of the
+    /// [`success_codes`](Self::success_codes), or it was ended by SIGPIPE because the program behind
+    /// it wanted no more, as `yes` is in `yes | head`.
     pub fn is_success(&self) -> bool {
-        self.status.success() || (self.stage.number < self.stage.of && is_broken_pipe(self.status))
+        match self.status.code() {
+            Some(code) => self.success_codes.contains(&code),
+            None => self.stage.number < self.stage.of && is_broken_pipe(self.status),
+        }
     }
 }
 
@@ -90,7 +96,7 @@ impl PipelineEnd {
     }
 }
 
-/// A program of a pipeline has failed: its status was not 0, or a signal has ended it.
+/// A program of a pipeline has failed: its exit code does not mean success, or a signal has ended it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{} failed with {}{}", .end.stage, .end.status, last_words(&.end.stderr))]
 #[non_exhaustive]

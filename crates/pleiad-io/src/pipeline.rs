@@ -36,10 +36,17 @@ use crate::running::Running;
 #[must_use = "the programs run when `start` is awaited"]
 pub struct Pipeline {
     // Invariant: at least one.
-    commands: Vec<Command>,
+    plans: Vec<Plan>,
     stdin: Stdio,
     stdout: Stdio,
     stderr: Stderr,
+}
+
+/// A program that is to be started.
+#[derive(Debug)]
+struct Plan {
+    command: Command,
+    success_codes: Vec<i32>,
 }
 
 /// What becomes of the standard error of the programs in a pipeline.
@@ -67,7 +74,7 @@ impl Pipeline {
     /// A pipeline of one program.
     pub fn new(program: impl IntoCommand) -> Self {
         Self {
-            commands: vec![program.into_command()],
+            plans: vec![Plan::new(program)],
             stdin: Stdio::piped(),
             stdout: Stdio::piped(),
             stderr: Stderr::default(),
@@ -76,7 +83,30 @@ impl Pipeline {
 
     /// Adds a program that reads what the last one writes.
     pub fn pipe(mut self, program: impl IntoCommand) -> Self {
-        self.commands.push(program.into_command());
+        self.plans.push(Plan::new(program));
+        self
+    }
+
+    /// The exit codes that mean success, for the program that was added last. Default: only 0.
+    ///
+    /// ```
+    /// use pleiad_io::Pipeline;
+    /// use tokio::process::Command;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // With 1, grep says that there is no such line.
+    /// let pipeline = Pipeline::new(Command::new("grep").arg("rain")).success_codes([0, 1]).pipe("wc");
+    ///
+    /// let output = pipeline.start().await?.communicate("sun\n".as_bytes()).await?;
+    /// output.check()?;
+    /// assert_eq!(output.end.stages[0].status.code(), Some(1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn success_codes(mut self, codes: impl IntoIterator<Item = i32>) -> Self {
+        let last = self.plans.last_mut().expect("a pipeline has at least one program");
+        last.success_codes = codes.into_iter().collect();
         self
     }
 
@@ -114,9 +144,9 @@ impl Pipeline {
     ///
     /// If it is dropped, the programs that it has started are killed.
     pub async fn start(self) -> Result<Running, StartError> {
-        let Self { commands, stdin, stdout, stderr } = self;
+        let Self { plans, stdin, stdout, stderr } = self;
         let mut running = Running::empty();
-        match start_all(&mut running, commands, stdin, stdout, stderr) {
+        match start_all(&mut running, plans, stdin, stdout, stderr) {
             Ok(()) => Ok(running),
             Err(error) => {
                 // An error here would hide the reason. A program that must not be killed ends when
@@ -128,17 +158,23 @@ impl Pipeline {
     }
 }
 
+impl Plan {
+    fn new(program: impl IntoCommand) -> Self {
+        Self { command: program.into_command(), success_codes: vec![0] }
+    }
+}
+
 fn start_all(
     running: &mut Running,
-    commands: Vec<Command>,
+    plans: Vec<Plan>,
     first_stdin: Stdio,
     last_stdout: Stdio,
     stderr: Stderr,
 ) -> Result<(), StartError> {
-    let of = commands.len();
+    let of = plans.len();
     let mut next_stdin = first_stdin;
     let mut last_stdout = Some(last_stdout);
-    for (number, mut command) in (1..).zip(commands) {
+    for (number, Plan { mut command, success_codes }) in (1..).zip(plans) {
         let program = command.as_std().get_program().to_string_lossy().into_owned();
         let stage = Stage { number, of, program };
         let (stdin, stdout);
@@ -158,7 +194,7 @@ fn start_all(
             command.stderr(Stdio::piped());
         }
         match command.spawn() {
-            Ok(child) => running.add(stage, child, stderr),
+            Ok(child) => running.add(stage, child, success_codes, stderr),
             Err(source) => return Err(StartError::new(stage, &command, source)),
         }
         // The end of the turn drops the command, and with it our copies of the pipes: the next

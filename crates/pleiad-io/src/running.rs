@@ -92,6 +92,7 @@ pub struct Running {
 struct RunningStage {
     stage: Stage,
     child: Child,
+    success_codes: Vec<i32>,
     tail: TailKeeper,
 }
 
@@ -106,12 +107,19 @@ impl Running {
     }
 
     /// Adds the next program; the first comes first.
-    pub(crate) fn add(&mut self, stage: Stage, mut child: Child, stderr: Stderr) {
+    pub(crate) fn add(
+        &mut self,
+        stage: Stage,
+        mut child: Child,
+        success_codes: Vec<i32>,
+        stderr: Stderr,
+    ) {
         if stage.number == 1 {
             self.stdin = PipelineStdin(child.stdin.take());
         }
         self.stdout = PipelineStdout(child.stdout.take());
-        self.stages.push(RunningStage { stage, child, tail: TailKeeper::default() });
+        let tail = TailKeeper::default();
+        self.stages.push(RunningStage { stage, child, success_codes, tail });
         if let Stderr::Tail(bytes) = stderr {
             self.keep_stderr(bytes);
         }
@@ -273,6 +281,7 @@ impl Running {
         let stages = self.stages.iter().zip(statuses).map(|(running, status)| StageEnd {
             stage: running.stage.clone(),
             status,
+            success_codes: running.success_codes.clone(),
             stderr: running.tail.tail(),
         });
         PipelineEnd { stages: stages.collect() }

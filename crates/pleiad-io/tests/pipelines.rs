@@ -153,6 +153,28 @@ async fn every_status_is_told_and_told_again() {
 }
 
 #[tokio::test]
+async fn the_codes_of_success_are_those_of_the_program_that_was_added_last() {
+    let pipeline = Pipeline::new(sh("exit 1")).success_codes([0, 1]).pipe(sh("exit 1"));
+
+    let end = pipeline.start().await.unwrap().wait().await.unwrap();
+
+    assert!(end.stages[0].is_success());
+    let failed = end.check().unwrap_err();
+    assert_eq!(failed.to_string(), "`sh` (stage 2 of 2) failed with exit status: 1");
+
+    let only_seven = Pipeline::new("true").success_codes([7]);
+    let end = only_seven.start().await.unwrap().wait().await.unwrap();
+    assert!(!end.is_success());
+}
+
+#[tokio::test]
+async fn a_signal_is_no_success_whatever_the_codes() {
+    let pipeline = Pipeline::new(sh("kill -TERM $$")).success_codes([0, SIGTERM, 128 + SIGTERM]);
+    let end = pipeline.start().await.unwrap().wait().await.unwrap();
+    assert!(!end.is_success());
+}
+
+#[tokio::test]
 async fn waiting_can_be_dropped_and_repeated() {
     let mut running = Pipeline::new("cat").start().await.unwrap();
     let stdin = running.take_stdin();
