@@ -1,7 +1,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::mem;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::Command;
@@ -208,7 +208,7 @@ fn start_all(
 #[non_exhaustive]
 pub enum StartError {
     /// The program cannot be started: most often there is none of this name.
-    #[error("cannot start {stage}")]
+    #[error("cannot start {stage}{}", what_to_do(.stage, .source))]
     Program {
         /// Which one.
         stage: Stage,
@@ -244,6 +244,19 @@ impl StartError {
             }
             _ => Self::Program { stage, source },
         }
+    }
+}
+
+/// The operating system says "no such file", and not which: that of a path may be there, but not the
+/// interpreter that it names.
+fn what_to_do(stage: &Stage, source: &io::Error) -> &'static str {
+    if source.kind() != io::ErrorKind::NotFound {
+        return "";
+    }
+    if Path::new(&stage.program).components().nth(1).is_none() {
+        ": is it installed, and in the PATH?"
+    } else {
+        ": is there such a file, and the interpreter that it names?"
     }
 }
 

@@ -23,8 +23,27 @@ async fn a_missing_program_is_named_with_its_stage() {
 
     let error = pipeline.start().await.unwrap_err();
 
-    assert_eq!(error.to_string(), "cannot start `no-such-program` (stage 2 of 2)");
+    assert_eq!(
+        error.to_string(),
+        "cannot start `no-such-program` (stage 2 of 2): is it installed, and in the PATH?"
+    );
     assert!(error.source().unwrap().to_string().contains("No such file"));
+}
+
+#[tokio::test]
+async fn of_a_missing_path_it_is_asked_whether_it_is_there() {
+    for path in ["/no/such/program", "./no-such-program"] {
+        let error = Pipeline::new(path).start().await.unwrap_err();
+        let asked = "is there such a file, and the interpreter that it names?";
+        assert_eq!(error.to_string(), format!("cannot start `{path}`: {asked}"));
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_must_not_be_run_is_no_missing_program() {
+    let error = Pipeline::new("/dev/null").start().await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot start `/dev/null`");
+    assert!(error.source().unwrap().to_string().contains("Permission denied"));
 }
 
 #[tokio::test]

@@ -16,10 +16,9 @@
 //! ```
 
 use std::env;
-use std::io::ErrorKind;
 use std::time::Duration;
 
-use pleiad::io::{Pipeline, Running, StartError};
+use pleiad::io::Pipeline;
 use pleiad::{Error, spawn_future};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
@@ -45,7 +44,8 @@ async fn main() -> pleiad::Result<()> {
 
 /// Writes, reads and waits for the end at the same time.
 async fn by_communicate(program: &str, file: File) -> pleiad::Result<String> {
-    let output = start(program).await?.communicate(file).timeout(Duration::from_secs(60)).await?;
+    let running = Pipeline::new(program).start().await?;
+    let output = running.communicate(file).timeout(Duration::from_secs(60)).await?;
     // A program that fails is no error by itself. This is, and it tells what the program has said.
     output.check()?;
     Ok(sum(&output.text()))
@@ -53,7 +53,7 @@ async fn by_communicate(program: &str, file: File) -> pleiad::Result<String> {
 
 /// The same by hand: one task for each end.
 async fn by_two_tasks(program: &str, mut file: File) -> pleiad::Result<String> {
-    let (mut stdin, mut stdout, mut running) = start(program).await?.split();
+    let (mut stdin, mut stdout, mut running) = Pipeline::new(program).start().await?.split();
 
     // Its end drops `stdin`, and that is the end of the program's input.
     let writer = spawn_future(async move { tokio::io::copy(&mut file, &mut stdin).await });
@@ -72,15 +72,6 @@ async fn by_two_tasks(program: &str, mut file: File) -> pleiad::Result<String> {
 
 async fn open(file: &str) -> pleiad::Result<File> {
     File::open(file).await.map_err(|error| Error::msg(format!("cannot open {file}: {error}")))
-}
-
-async fn start(program: &str) -> pleiad::Result<Running> {
-    match Pipeline::new(program).start().await {
-        Err(StartError::Program { source, .. }) if source.kind() == ErrorKind::NotFound => {
-            Err(Error::msg(format!("{program} is not installed here: try `cksum`, or another")))
-        }
-        started => Ok(started?),
-    }
 }
 
 /// Without the name of the file: from a pipe, it is only `-`.
