@@ -14,7 +14,7 @@ use std::thread;
 use example::{Folder, run};
 
 /// Every example of jobs, and the test that runs it.
-const EXAMPLES: [(&str, fn()); 10] = [
+const EXAMPLES: [(&str, fn()); 11] = [
     ("jobs_01_word_count", word_count_adds_up_and_shows_what_it_cannot_read),
     ("jobs_02_monte_carlo", monte_carlo_gives_the_same_estimate_everywhere),
     ("jobs_03_sweep", the_sweep_stops_when_one_is_good_enough),
@@ -25,6 +25,7 @@ const EXAMPLES: [(&str, fn()); 10] = [
     ("jobs_08_objects", objects_come_back_with_what_their_jobs_have_printed),
     ("jobs_09_programs", programs_read_files_and_bytes_and_fail_alone),
     ("jobs_10_delegate", one_function_does_all_tasks_and_answers_messages),
+    ("jobs_11_asked_by_tasks", a_task_has_its_questions_answered_by_jobs),
 ];
 
 #[test]
@@ -253,4 +254,18 @@ fn the_examples_run_on_this_repository() {
     run("jobs_08_objects", &[], &root).shows("crates/pleiad/examples/jobs_08_objects.rs: *");
     run("jobs_09_programs", &[], &root).shows("* crates/pleiad/examples/jobs_09_programs.rs");
     run("jobs_10_delegate", &[], &root).shows("\"tokio\" occurs * times");
+}
+
+#[test]
+fn a_task_has_its_questions_answered_by_jobs() {
+    let output = Folder::new().run("jobs_11_asked_by_tasks", &[]);
+
+    output.ends_with(&[
+        "below 30000 there are 3245 primes",
+        "below 10000 there are 1229 primes",
+        "below 20000 there are 2262 primes",
+        "below 13 nobody counts: I do not like 13",
+        "the desk has had 4 questions, the journal 4 lines, and 4 jobs were done",
+    ]);
+    output.has_lines(5);
 }
