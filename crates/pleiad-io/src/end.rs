@@ -35,7 +35,8 @@ pub struct StageEnd {
     pub stage: Stage,
     /// How it has ended.
     pub status: ExitStatus,
-    /// The exit codes that mean success: see [`Pipeline::success_codes`](crate::Pipeline::success_codes).
+    /// The exit codes that mean success: see
+    /// [`Pipeline::success_codes`](crate::Pipeline::success_codes).
     pub success_codes: Vec<i32>,
     /// The end of its standard error; empty if that was not kept: see [`Stderr`](crate::Stderr).
     pub stderr: Tail,
@@ -96,7 +97,8 @@ impl PipelineEnd {
     }
 }
 
-/// A program of a pipeline has failed: its exit code does not mean success, or a signal has ended it.
+/// A program of a pipeline has failed: its exit code does not mean success, or a signal has ended
+/// it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{} failed with {}{}", .end.stage, .end.status, last_words(&.end.stderr))]
 #[non_exhaustive]

@@ -2,7 +2,8 @@
 //!
 //! - A [`Pipeline`] runs programs, each of which reads what the one before it writes.
 //!   [`communicate`](Running::communicate) feeds it and collects what comes out, whatever the sizes.
-//! - [`Messages`] sends and receives whole messages over a stream of bytes: a length, then the body.
+//! - A [`MessageStream`] sends and receives whole messages over a stream of bytes: a length, then
+//!   the body.
 //! - [`Lines`] and [`Chunks`] cut what a stream brings into pieces, and [`read_up_to`] reads one.
 //!
 //! Everything here has a limit, so that neither a peer nor a program can eat the memory: they stand
@@ -18,8 +19,8 @@ mod end;
 pub mod limits;
 mod lines;
 mod message_reader;
+mod message_stream;
 mod message_writer;
-mod messages;
 mod pipeline;
 mod running;
 mod stdio;
@@ -30,10 +31,10 @@ pub use chunks::Chunks;
 pub use communicate::{Communicate, CommunicateError, Output};
 pub use end::{PipelineEnd, Stage, StageEnd, StageFailed};
 pub use lines::{LineError, Lines};
-pub use message_reader::{MessageReader, RecvError};
-pub use message_writer::{MessageWriter, SendError};
-pub use messages::Messages;
-pub use pipeline::{IntoCommand, Pipeline, StartError, Stderr};
+pub use message_reader::{MessageReader, MessageRecvError};
+pub use message_stream::MessageStream;
+pub use message_writer::{MessageSendError, MessageWriter};
+pub use pipeline::{IntoCommand, Pipeline, PipelineStartError, Stderr};
 pub use running::{EndError, Running};
 pub use stdio::{PipelineStdin, PipelineStdout};
 pub use tail::Tail;

@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::limits::{MESSAGE_BYTES_MAX, READ_BYTES};
-use crate::messages::HEADER_BYTES;
+use crate::message_stream::HEADER_BYTES;
 
 /// Receives the messages that a [`MessageWriter`](crate::MessageWriter) sends.
 ///
@@ -56,12 +56,13 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
     ///
     /// # Errors
     ///
-    /// See [`RecvError`]. After each of them but [`RecvError::Io`], every further call gives it again.
+    /// See [`MessageRecvError`]. After each of them but [`MessageRecvError::Io`], every further call
+    /// gives it again.
     ///
     /// # Cancel safety
     ///
     /// May be dropped at any time: no message is lost, and none is torn.
-    pub async fn recv(&mut self) -> Result<Option<Bytes>, RecvError> {
+    pub async fn recv(&mut self) -> Result<Option<Bytes>, MessageRecvError> {
         loop {
             let missing = match self.announced()? {
                 None => HEADER_BYTES - self.buffer.len(),
@@ -90,21 +91,21 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
     }
 
     /// The length of the next body, if it is known and allowed.
-    fn announced(&self) -> Result<Option<usize>, RecvError> {
+    fn announced(&self) -> Result<Option<usize>, MessageRecvError> {
         let Some(header) = self.buffer.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
         let announced = u32::from_be_bytes(*header);
         match usize::try_from(announced) {
             Ok(bytes) if bytes <= self.bytes_max => Ok(Some(bytes)),
-            _ => Err(RecvError::TooLarge { bytes: announced, limit: self.bytes_max }),
+            _ => Err(MessageRecvError::TooLarge { bytes: announced, limit: self.bytes_max }),
         }
     }
 
-    fn ended(&self) -> Result<Option<Bytes>, RecvError> {
+    fn ended(&self) -> Result<Option<Bytes>, MessageRecvError> {
         match (self.buffer.len(), self.announced()?) {
             (0, _) => Ok(None),
-            (came, None) => Err(RecvError::TruncatedLength { came }),
+            (came, None) => Err(MessageRecvError::TruncatedLength { came }),
             (came, Some(bytes)) => {
-                Err(RecvError::TruncatedBody { came: came - HEADER_BYTES, bytes })
+                Err(MessageRecvError::TruncatedBody { came: came - HEADER_BYTES, bytes })
             }
         }
     }
@@ -113,7 +114,7 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
 /// Why there is no message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum RecvError {
+pub enum MessageRecvError {
     /// The peer announces a message over the limit. It was not read; close the stream.
     #[error("the peer announces a message of {bytes} bytes, more than the limit of {limit}")]
     TooLarge {

@@ -5,12 +5,12 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::limits::MESSAGE_BYTES_MAX;
-use crate::messages::HEADER_BYTES;
+use crate::message_stream::HEADER_BYTES;
 
 /// Sends messages for a [`MessageReader`](crate::MessageReader).
 ///
 /// ```
-/// use pleiad_io::{MessageWriter, SendError};
+/// use pleiad_io::{MessageSendError, MessageWriter};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,7 +18,8 @@ use crate::messages::HEADER_BYTES;
 /// let mut writer = MessageWriter::new(&mut bytes).bytes_max(5);
 ///
 /// writer.send("hello").await?;
-/// assert!(matches!(writer.send("too long").await, Err(SendError::TooLarge { bytes: 8, .. })));
+/// let refused = writer.send("too long").await.unwrap_err();
+/// assert!(matches!(refused, MessageSendError::TooLarge { bytes: 8, .. }));
 /// assert_eq!(bytes, b"\0\0\0\x05hello");
 /// # Ok(())
 /// # }
@@ -55,18 +56,23 @@ impl<W: AsyncWrite + Unpin> MessageWriter<W> {
     ///
     /// # Errors
     ///
-    /// [`SendError::TooLarge`], with no effect, if it is over the limit; [`SendError::Io`] if the
-    /// stream does not take it: do not send anything after that.
+    /// [`MessageSendError::TooLarge`], with no effect, if it is over the limit;
+    /// [`MessageSendError::Io`] if the stream does not take it: do not send anything after that.
     ///
     /// # Cancel safety
     ///
     /// The stream stays whole: if this is dropped, the message is not sent, or the rest of it is sent
     /// by the next [`send`](Self::send), [`flush`](Self::flush) or [`shutdown`](Self::shutdown).
-    pub async fn send(&mut self, message: impl Into<Bytes>) -> Result<(), SendError> {
+    pub async fn send(&mut self, message: impl Into<Bytes>) -> Result<(), MessageSendError> {
         let body = message.into();
         let header = match u32::try_from(body.len()) {
             Ok(bytes) if body.len() <= self.bytes_max => bytes.to_be_bytes(),
-            _ => return Err(SendError::TooLarge { bytes: body.len(), limit: self.bytes_max }),
+            _ => {
+                return Err(MessageSendError::TooLarge {
+                    bytes: body.len(),
+                    limit: self.bytes_max,
+                });
+            }
         };
         self.write_rest().await?;
         self.rest = Some(io::Cursor::new(header).chain(body));
@@ -123,7 +129,7 @@ impl<W: AsyncWrite + Unpin> MessageWriter<W> {
 /// Why a message was not sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SendError {
+pub enum MessageSendError {
     /// The message is over the limit. Nothing was sent; others may be.
     #[error("a message of {bytes} bytes is over the limit of {limit}")]
     TooLarge {

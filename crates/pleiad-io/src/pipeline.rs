@@ -133,8 +133,8 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// [`StartError`] says which program cannot be started, and why. Those before it have run for a
-    /// moment, and have been killed and waited for: nothing runs any more.
+    /// [`PipelineStartError`] says which program cannot be started, and why. Those before it have run
+    /// for a moment, and have been killed and waited for: nothing runs any more.
     ///
     /// # Panics
     ///
@@ -143,7 +143,7 @@ impl Pipeline {
     /// # Cancel safety
     ///
     /// If it is dropped, the programs that it has started are killed.
-    pub async fn start(self) -> Result<Running, StartError> {
+    pub async fn start(self) -> Result<Running, PipelineStartError> {
         let Self { plans, stdin, stdout, stderr } = self;
         let mut running = Running::empty();
         match start_all(&mut running, plans, stdin, stdout, stderr) {
@@ -170,7 +170,7 @@ fn start_all(
     first_stdin: Stdio,
     last_stdout: Stdio,
     stderr: Stderr,
-) -> Result<(), StartError> {
+) -> Result<(), PipelineStartError> {
     let of = plans.len();
     let mut next_stdin = first_stdin;
     let mut last_stdout = Some(last_stdout);
@@ -181,7 +181,7 @@ fn start_all(
         if number < of {
             let (reader, writer) = match io::pipe() {
                 Ok(ends) => ends,
-                Err(source) => return Err(StartError::Pipe { stage, source }),
+                Err(source) => return Err(PipelineStartError::Pipe { stage, source }),
             };
             stdout = Some(Stdio::from(writer));
             stdin = mem::replace(&mut next_stdin, Stdio::from(reader));
@@ -195,7 +195,7 @@ fn start_all(
         }
         match command.spawn() {
             Ok(child) => running.add(stage, child, success_codes, stderr),
-            Err(source) => return Err(StartError::new(stage, &command, source)),
+            Err(source) => return Err(PipelineStartError::new(stage, &command, source)),
         }
         // The end of the turn drops the command, and with it our copies of the pipes: the next
         // program would otherwise never see the end of its input.
@@ -206,7 +206,7 @@ fn start_all(
 /// Why a pipeline could not be started. Nothing of it runs any more.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum StartError {
+pub enum PipelineStartError {
     /// The program cannot be started: most often there is none of this name.
     #[error("cannot start {stage}{}", what_to_do(.stage, .source))]
     Program {
@@ -235,7 +235,7 @@ pub enum StartError {
     },
 }
 
-impl StartError {
+impl PipelineStartError {
     fn new(stage: Stage, command: &Command, source: io::Error) -> Self {
         match command.as_std().get_current_dir() {
             // The operating system says only that there is no such file, and not which.

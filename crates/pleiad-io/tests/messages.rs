@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use pleiad_io::limits::MESSAGE_BYTES_MAX;
-use pleiad_io::{MessageReader, MessageWriter, Messages, RecvError, SendError};
+use pleiad_io::{MessageReader, MessageRecvError, MessageSendError, MessageStream, MessageWriter};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,7 +34,7 @@ async fn the_largest_message_passes_and_a_larger_one_is_refused_by_both_ends() {
     let larger = vec![7; MESSAGE_BYTES_MAX + 1];
 
     let error = here.send(larger.clone()).await.unwrap_err();
-    assert!(matches!(error, SendError::TooLarge { .. }), "{error}");
+    assert!(matches!(error, MessageSendError::TooLarge { .. }), "{error}");
     let mut here = here.bytes_max(usize::MAX);
     let sent = largest.clone();
     let sender = tokio::spawn(async move {
@@ -45,10 +45,10 @@ async fn the_largest_message_passes_and_a_larger_one_is_refused_by_both_ends() {
     assert!(there.recv().await.unwrap().unwrap() == largest);
     for _ in 0..2 {
         let error = there.recv().await.unwrap_err();
-        assert!(matches!(error, RecvError::TooLarge { bytes: 16_777_217, .. }), "{error}");
+        assert!(matches!(error, MessageRecvError::TooLarge { bytes: 16_777_217, .. }), "{error}");
     }
     drop(there);
-    assert!(matches!(sender.await.unwrap(), Err(SendError::Io(_))));
+    assert!(matches!(sender.await.unwrap(), Err(MessageSendError::Io(_))));
 }
 
 /// Method: the reader is read no further than the length, and the announced body never comes.
@@ -69,7 +69,7 @@ async fn an_end_within_the_length_is_an_error_of_its_own() {
     assert_eq!(reader.recv().await.unwrap().unwrap(), "x");
     for _ in 0..2 {
         let error = reader.recv().await.unwrap_err();
-        assert!(matches!(error, RecvError::TruncatedLength { came: 2 }), "{error}");
+        assert!(matches!(error, MessageRecvError::TruncatedLength { came: 2 }), "{error}");
     }
 }
 
@@ -78,7 +78,7 @@ async fn an_end_within_the_body_is_an_error_of_its_own() {
     let mut reader = MessageReader::new(&b"\0\0\0\x05abc"[..]);
     for _ in 0..2 {
         let error = reader.recv().await.unwrap_err();
-        assert!(matches!(error, RecvError::TruncatedBody { came: 3, bytes: 5 }), "{error}");
+        assert!(matches!(error, MessageRecvError::TruncatedBody { came: 3, bytes: 5 }), "{error}");
     }
 }
 
@@ -146,13 +146,13 @@ async fn two_tasks_send_and_receive_on_one_socket_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let echo = tokio::spawn(async move {
-        let mut messages = Messages::new(listener.accept().await.unwrap().0);
+        let mut messages = MessageStream::new(listener.accept().await.unwrap().0);
         while let Some(message) = messages.recv().await.unwrap() {
             messages.send(message).await.unwrap();
         }
     });
     let (mut reader, mut writer) =
-        Messages::new(TcpStream::connect(address).await.unwrap()).split();
+        MessageStream::new(TcpStream::connect(address).await.unwrap()).split();
 
     let sender = tokio::spawn(async move {
         for n in 0..200_u8 {

@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use common::{is_gone, numbered_lines, sh, until};
-use pleiad_io::{Lines, Pipeline, StartError, Stderr};
+use pleiad_io::{Lines, Pipeline, PipelineStartError, Stderr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
@@ -56,9 +56,8 @@ async fn the_programs_before_a_missing_one_are_ended_and_reaped() {
     // The first program may be killed before it has written its number: until it has.
     while ids.is_empty() {
         let pipeline = Pipeline::new(sh(&script)).pipe("no-such-program").pipe("cat");
-        assert!(
-            matches!(pipeline.start().await, Err(StartError::Program { stage, .. }) if stage.number == 2)
-        );
+        let error = pipeline.start().await.unwrap_err();
+        assert!(matches!(error, PipelineStartError::Program { stage, .. } if stage.number == 2));
         let text = std::fs::read_to_string(&note).unwrap_or_default();
         ids.extend(text.trim().parse::<u32>());
     }
@@ -73,7 +72,7 @@ async fn a_missing_directory_is_told_apart_from_a_missing_program() {
 
     let error = pipeline.start().await.unwrap_err();
 
-    assert!(matches!(error, StartError::Directory { .. }));
+    assert!(matches!(error, PipelineStartError::Directory { .. }));
     assert_eq!(error.to_string(), "cannot start `cat` in `/no/such/place`, which is no directory");
 }
 

@@ -1,8 +1,8 @@
 //! A chat over TCP: what one says, all others hear.
 //!
-//! Shows whole messages on a stream ([`Messages`]), a task that alone knows who is there, and what
-//! becomes of peers that send nonsense. Without arguments, three guests follow a script; with them,
-//! each has its own terminal:
+//! Shows whole messages on a stream ([`MessageStream`]), a task that alone knows who is there, and
+//! what becomes of peers that send nonsense. Without arguments, three guests follow a script; with
+//! them, each has its own terminal:
 //!
 //! ```sh
 //! cargo run --example streams_07_chat
@@ -24,10 +24,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 use std::{env, io, thread};
 
-use pleiad::io::{MessageReader, MessageWriter, Messages, SendError};
-use pleiad::{
-    Error, Exit, Mailbox, Reply, Task, TaskBuilder, TaskId, TaskRef, spawn, spawn_future,
-};
+use pleiad::io::{MessageReader, MessageSendError, MessageStream, MessageWriter};
+use pleiad::{Error, Exit, Mailbox, Reply, SendError, Task, TaskBuilder, TaskId, TaskRef};
+use pleiad::{spawn, spawn_future};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -140,7 +139,7 @@ async fn serve(mut mailbox: Mailbox<Input>, listener: TcpListener) {
                 guests.retain(|id, other| {
                     // Never waits: who does not read must not stop the others.
                     let sent = if *id == guest { Ok(()) } else { other.task.send(line.clone()) };
-                    let keeps_up = !matches!(sent, Err(pleiad::SendError::Full { .. }));
+                    let keeps_up = !matches!(sent, Err(SendError::Full { .. }));
                     if !keeps_up {
                         println!("server: {} does not keep up, and has to go", other.name);
                         // It waits for its peer, and would not hear a polite word.
@@ -162,7 +161,7 @@ async fn serve(mut mailbox: Mailbox<Input>, listener: TcpListener) {
 
 /// Reads what a guest says: first its name, then its lines. Another task tells it what others say.
 async fn connection(stream: TcpStream, server: TaskRef<Input>) -> pleiad::Result<()> {
-    let (mut reader, writer) = Messages::new(stream).bytes_max(MESSAGE_BYTES_MAX).split();
+    let (mut reader, writer) = MessageStream::new(stream).bytes_max(MESSAGE_BYTES_MAX).split();
     let Ok(name) = timeout(NAME_TIME_MAX, reader.recv()).await else {
         return Err(Error::msg(format!("no name within {NAME_TIME_MAX:?}")));
     };
@@ -240,7 +239,7 @@ async fn talk(
         tokio::select! {
             line = keyboard.recv(), if is_typing => match line {
                 Some(line) => match writer.send(line).await {
-                    Err(error @ SendError::TooLarge { .. }) => println!("not sent: {error}"),
+                    Err(error @ MessageSendError::TooLarge { .. }) => println!("not sent: {error}"),
                     sent => sent?,
                 },
                 // The end of the input. What others say may still come.
@@ -262,9 +261,9 @@ async fn talk(
     }
 }
 
-async fn connect(address: &str) -> pleiad::Result<Messages<TcpStream>> {
+async fn connect(address: &str) -> pleiad::Result<MessageStream<TcpStream>> {
     match TcpStream::connect(address).await {
-        Ok(stream) => Ok(Messages::new(stream).bytes_max(MESSAGE_BYTES_MAX)),
+        Ok(stream) => Ok(MessageStream::new(stream).bytes_max(MESSAGE_BYTES_MAX)),
         Err(error) => Err(Error::msg(format!("cannot connect to {address}: {error}"))),
     }
 }
@@ -297,7 +296,7 @@ async fn follow_the_script() -> pleiad::Result<()> {
 
 /// One says something, and each of the others hears it.
 async fn say(
-    guests: &mut [(&str, Messages<TcpStream>)],
+    guests: &mut [(&str, MessageStream<TcpStream>)],
     who: usize,
     line: &'static str,
 ) -> pleiad::Result<()> {
@@ -310,7 +309,7 @@ async fn say(
     Ok(())
 }
 
-async fn next(messages: &mut Messages<TcpStream>) -> pleiad::Result<String> {
+async fn next(messages: &mut MessageStream<TcpStream>) -> pleiad::Result<String> {
     match messages.recv().await? {
         Some(message) => text(&message),
         None => Err(Error::msg("the server has hung up")),
