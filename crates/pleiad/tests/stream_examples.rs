@@ -8,7 +8,13 @@
 mod example;
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use example::{Folder, Output, run_to_end};
 
@@ -204,6 +210,77 @@ fn the_room_tells_who_joins_speaks_and_leaves() {
     ]);
 }
 
+/// Goal: whoever does not listen costs the others nothing, and a limited amount of memory.
+/// Method: maia talks until the server has enough of sterope; electra hears all of it, a hundred
+/// lines at a time, so that she is never late.
+#[test]
+fn a_guest_that_does_not_listen_has_to_go_and_the_others_go_on() {
+    let mut server = Server::start("streams_07_chat", &["serve", "127.0.0.1:0"]);
+    let mut maia = Guest::join(&server, "maia");
+    let mut electra = Guest::join(&server, "electra");
+    let mut sterope = Guest::join(&server, "sterope");
+    let line = "x".repeat(4_000);
+
+    let mut batches = 0;
+    while !server.has_said("server: sterope does not keep up, and has to go") {
+        assert!(batches < 100, "sterope is still there: {:?}", server.said);
+        for _ in 0..100 {
+            maia.says(&line);
+        }
+        for _ in 0..100 {
+            assert_eq!(electra.hears(), format!("maia: {line}"));
+        }
+        batches += 1;
+    }
+
+    sterope.is_sent_away();
+    electra.says("at last");
+    assert_eq!(maia.hears(), "electra: at last");
+    // Three have joined, one had to go, and nothing else has happened.
+    server.output().has_lines(1 + 3 + 1);
+}
+
+/// Goal: whoever reads late costs the others nothing, and learns what it has missed.
+/// Method: 1 says more than a queue and two sockets hold (some 5 MB), 2 reads it all, five hundred
+/// lines at a time, and 3 only reads when that is over.
+#[test]
+fn a_client_that_reads_late_is_told_how_many_events_it_has_missed() {
+    const LINES: usize = 8_000;
+    let server = Server::start("streams_08_chat_room", &["127.0.0.1:0"]);
+    let [mut one, mut two, mut three] = [1, 2, 3].map(|id| {
+        let mut client = Client::connect(&server);
+        assert_eq!(client.reads(), format!("your id is {id}"));
+        client
+    });
+    assert_eq!(two.reads(), "3 has joined");
+
+    let line = |n: usize| format!("{n:0>990}");
+    for first in (0..LINES).step_by(500) {
+        let numbers = first..first + 500;
+        for n in numbers.clone() {
+            one.says(&line(n));
+        }
+        for n in numbers {
+            assert_eq!(two.reads(), format!("1 says: {}", line(n)));
+        }
+    }
+
+    let (mut next, mut missed) = (0, 0);
+    while next < LINES {
+        let read = three.reads();
+        if let Some(more) = read.strip_suffix(" events, perhaps your own, were missed)") {
+            let more: usize = more.strip_prefix('(').unwrap().parse().unwrap();
+            (next, missed) = (next + more, missed + more);
+        } else {
+            assert_eq!(read, format!("1 says: {}", line(next)));
+            next += 1;
+        }
+    }
+    assert!(missed > 0, "all of it was kept: sockets hold more here");
+    three.says("sorry");
+    assert_eq!(two.reads(), "3 says: sorry");
+}
+
 #[test]
 fn a_bad_address_is_one_clear_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -242,5 +319,133 @@ impl Failure {
     #[track_caller]
     fn says(&self, expected: &str) {
         self.0.is(&[expected]);
+    }
+}
+
+/// For each answer of a server; it takes milliseconds.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// An example that serves until this is dropped.
+struct Server {
+    child: Child,
+    address: String,
+    stdout: mpsc::Receiver<String>,
+    said: Vec<String>,
+}
+
+impl Server {
+    /// Gives it when it listens.
+    fn start(example: &str, args: &[&str]) -> Self {
+        let own = std::env::current_exe().unwrap();
+        let program = own.ancestors().nth(2).unwrap().join("examples").join(example);
+        let mut child = Command::new(program)
+            .args(args)
+            .current_dir(Path::new("/"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (sender, stdout) = mpsc::channel();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut server = Self { child, address: String::new(), stdout, said: Vec::new() };
+        server.says("*listening on *");
+        let (_, address) = server.said[0].split_once("listening on ").unwrap();
+        server.address = address.trim_end_matches(", until Ctrl-C").to_owned();
+        server
+    }
+
+    /// Whether it has printed such a line until now.
+    fn has_said(&mut self, expected: &str) -> bool {
+        self.said.extend(self.stdout.try_iter());
+        self.output().count(expected) > 0
+    }
+
+    /// Waits until it prints such a line, if it has not yet.
+    #[track_caller]
+    fn says(&mut self, expected: &str) {
+        while !self.has_said(expected) {
+            match self.stdout.recv_timeout(ANSWER_TIME_MAX) {
+                Ok(line) => self.said.push(line),
+                Err(error) => panic!("{error}: no line {expected:?} in {:#?}", self.said),
+            }
+        }
+    }
+
+    fn output(&self) -> Output {
+        Output { lines: self.said.clone(), errors: Vec::new() }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(ANSWER_TIME_MAX)).unwrap();
+        stream.set_write_timeout(Some(ANSWER_TIME_MAX)).unwrap();
+        // Otherwise, the end of each batch waits for an acknowledgement, which the system delays.
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// A guest of `streams_07_chat`: messages with a length in front.
+struct Guest(TcpStream);
+
+impl Guest {
+    #[track_caller]
+    fn join(server: &Server, name: &str) -> Self {
+        let mut guest = Self(server.connect());
+        guest.says(name);
+        assert_eq!(guest.hears(), format!("welcome, {name}"));
+        guest
+    }
+
+    fn says(&mut self, line: &str) {
+        let length = u32::try_from(line.len()).unwrap().to_be_bytes();
+        self.0.write_all(&[&length, line.as_bytes()].concat()).unwrap();
+    }
+
+    #[track_caller]
+    fn hears(&mut self) -> String {
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length).unwrap();
+        let mut line = vec![0; u32::from_be_bytes(length) as usize];
+        self.0.read_exact(&mut line).unwrap();
+        String::from_utf8(line).unwrap()
+    }
+
+    /// What was on the way to it comes first, or is lost.
+    #[track_caller]
+    fn is_sent_away(&mut self) {
+        match self.0.read_to_end(&mut Vec::new()) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+}
+
+/// A client of `streams_08_chat_room`: lines.
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    fn connect(server: &Server) -> Self {
+        Self(BufReader::new(server.connect()))
+    }
+
+    fn says(&mut self, line: &str) {
+        self.0.get_mut().write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    #[track_caller]
+    fn reads(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        assert_eq!(line.pop(), Some('\n'), "the server has hung up");
+        line
     }
 }
