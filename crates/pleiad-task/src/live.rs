@@ -7,7 +7,8 @@ use tokio::sync::Notify;
 
 /// Tasks that were started: the number of the last.
 static STARTED: AtomicU64 = AtomicU64::new(0);
-/// Those of them for which nobody waits any more: they have ended, or are daemons.
+/// Those of them for which nobody waits any more: they have ended, or are daemons. For a moment it may
+/// be one less than none: see [`one_back`].
 static SETTLED: AtomicU64 = AtomicU64::new(0);
 static NONE_LEFT: Notify = Notify::const_new();
 
@@ -20,13 +21,13 @@ pub(crate) fn one_more() -> u64 {
 /// A task has ended, or has become a daemon.
 #[inline]
 pub(crate) fn one_less() {
-    let settled = SETTLED.fetch_add(1, Ordering::AcqRel) + 1;
+    let settled = SETTLED.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
     if settled == STARTED.load(Ordering::Acquire) {
         NONE_LEFT.notify_waiters();
     }
 }
 
-/// A daemon is none any more.
+/// A daemon is none any more. If it was none before, [`one_less`] follows.
 pub(crate) fn one_back() {
     SETTLED.fetch_sub(1, Ordering::AcqRel);
 }
@@ -34,7 +35,7 @@ pub(crate) fn one_back() {
 pub(crate) fn count() -> u64 {
     // In this order: a task that starts and ends in between is not to make it less than none.
     let settled = SETTLED.load(Ordering::Acquire);
-    STARTED.load(Ordering::Acquire) - settled
+    STARTED.load(Ordering::Acquire).wrapping_sub(settled)
 }
 
 /// Returns when there has been a moment without live tasks.

@@ -22,6 +22,7 @@ async fn hold(mailbox: Mailbox<()>) {
 
 #[tokio::test]
 async fn the_program_waits_for_tasks_and_then_does_what_is_left() {
+    a_task_that_is_no_daemon_may_be_told_so().await;
     join_all_waits_for_all_but_daemons().await;
     a_task_may_become_a_daemon_and_back().await;
     a_function_that_panics_is_not_waited_for().await;
@@ -30,6 +31,16 @@ async fn the_program_waits_for_tasks_and_then_does_what_is_left() {
     std::thread::spawn(a_thread_waits_too).join().unwrap();
     what_is_left_is_done_by_priority().await;
     an_action_is_taken_back_once().await;
+}
+
+/// It comes first: no task of this process has ended before.
+async fn a_task_that_is_no_daemon_may_be_told_so() {
+    let task = spawn(hold);
+    task.set_daemon(false);
+    let running = join_all().timeout(SHORT).await.unwrap_err();
+    assert!(matches!(running, JoinAllError::StillRunning { tasks: 1, .. }), "{running}");
+    task.terminate();
+    task.await.unwrap();
 }
 
 async fn join_all_waits_for_all_but_daemons() {
