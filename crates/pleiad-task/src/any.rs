@@ -1,5 +1,6 @@
 use std::fmt;
 use std::future::Future;
+use std::hash::{Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,7 +11,6 @@ use tokio::sync::oneshot;
 use crate::cell::AnyCell;
 use crate::exit::Exit;
 use crate::identity::{Identity, TaskId};
-use crate::life::Tell;
 use crate::registry::TaskInfo;
 
 /// A task, whatever messages it takes: to end it, to wait for its end, to look at it. Does not keep
@@ -64,6 +64,20 @@ impl AnyTask {
     }
 }
 
+impl PartialEq for AnyTask {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl Eq for AnyTask {}
+
+impl Hash for AnyTask {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id().hash(state);
+    }
+}
+
 impl fmt::Display for AnyTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.identity(), f)
@@ -81,11 +95,13 @@ impl fmt::Debug for AnyTask {
 pub struct Ended {
     cell: Arc<dyn AnyCell>,
     told: Option<oneshot::Receiver<Exit>>,
+    /// Of the monitor that will tell, while it waits.
+    monitor: Option<u64>,
 }
 
 impl Ended {
     pub(crate) fn new(cell: Arc<dyn AnyCell>) -> Self {
-        Self { cell, told: None }
+        Self { cell, told: None, monitor: None }
     }
 }
 
@@ -95,6 +111,7 @@ impl Future for Ended {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exit> {
         loop {
             if let Some(exit) = self.cell.exit() {
+                self.monitor = None;
                 return Poll::Ready(exit);
             }
             if let Some(told) = &mut self.told {
@@ -106,20 +123,23 @@ impl Future for Ended {
                 }
             }
             let (sender, receiver) = oneshot::channel();
-            self.cell.monitor(Box::new(Waiter(sender)));
+            self.monitor = self.cell.monitor(Box::new(|exit| drop(sender.send(exit))));
             self.told = Some(receiver);
         }
     }
 }
 
-struct Waiter(oneshot::Sender<Exit>);
-
-impl Tell for Waiter {
-    fn tell(self: Box<Self>, exit: Exit) {
-        let _ = self.0.send(exit);
+/// Who waited only for a time leaves nothing in the task.
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if let Some(number) = self.monitor {
+            self.cell.unmonitor(number);
+        }
     }
+}
 
-    fn is_in_vain(&self) -> bool {
-        self.0.is_closed()
+impl fmt::Debug for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "end of {}", self.cell.identity())
     }
 }

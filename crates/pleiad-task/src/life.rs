@@ -11,7 +11,7 @@ use crate::exit::{Exit, Failure};
 pub(crate) struct Life {
     /// A name of its own, instead of that of its function.
     pub(crate) name: Option<Arc<str>>,
-    /// Who is told of the end.
+    /// Who is told of the end. Their numbers ascend.
     monitors: Vec<Monitor>,
     /// Of monitors: the number of the next.
     next_monitor: u64,
@@ -36,11 +36,6 @@ struct Monitor {
 /// Somebody who wants to know of an end.
 pub(crate) trait Tell: Send {
     fn tell(self: Box<Self>, exit: Exit);
-
-    /// Whether it would be for nobody.
-    fn is_in_vain(&self) -> bool {
-        false
-    }
 }
 
 impl<F: FnOnce(Exit) + Send> Tell for F {
@@ -91,10 +86,6 @@ pub(crate) struct Watch {
 impl Life {
     /// `tell` will be told of the end.
     pub(crate) fn add_monitor(&mut self, tell: Box<dyn Tell>) -> u64 {
-        if self.monitors.len() == self.monitors.capacity() {
-            // Those who only waited for a time must not fill the memory.
-            self.monitors.retain(|monitor| !monitor.tell.is_in_vain());
-        }
         let number = self.next_monitor;
         self.next_monitor += 1;
         self.monitors.push(Monitor { number, tell });
@@ -103,7 +94,7 @@ impl Life {
 
     /// Gives what is to be dropped outside of the lock, if it was still there.
     pub(crate) fn remove_monitor(&mut self, number: u64) -> Option<Box<dyn Tell>> {
-        let index = self.monitors.iter().position(|monitor| monitor.number == number)?;
+        let index = self.monitors.binary_search_by_key(&number, |monitor| monitor.number).ok()?;
         Some(self.monitors.remove(index).tell)
     }
 

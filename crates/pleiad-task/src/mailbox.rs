@@ -147,7 +147,7 @@ impl<M: Send + 'static> Mailbox<M> {
     ///
     /// # Panics
     ///
-    /// In an async task, which must not block its thread.
+    /// In async code, which must not block its thread.
     #[track_caller]
     pub fn recv_blocking(&mut self) -> Option<M> {
         crate::block::on(poll_fn(|cx| self.poll_recv(cx)))
@@ -161,7 +161,7 @@ impl<M: Send + 'static> Mailbox<M> {
     ///
     /// # Panics
     ///
-    /// In an async task, which must not block its thread.
+    /// In async code, which must not block its thread.
     #[track_caller]
     pub fn recv_timeout_blocking(&mut self, timeout: Duration) -> Result<M, RecvTimeoutError> {
         let mut deadline = Deadline::Later(timeout);
@@ -254,9 +254,13 @@ impl<M: Send + 'static> Mailbox<M> {
     /// # Cancel safety
     ///
     /// May be dropped at any time.
-    pub async fn stopping(&self) {
-        let mut waiter = StopWaiter { cell: &self.cell, number: None };
-        poll_fn(|cx| waiter.poll(cx)).await;
+    pub fn stopping(&self) -> impl Future<Output = ()> + Send {
+        // Not of the mailbox: it can be sent to another thread though messages may not be shared.
+        let cell = &self.cell;
+        async move {
+            let mut waiter = StopWaiter { cell, number: None };
+            poll_fn(|cx| waiter.poll(cx)).await;
+        }
     }
 
     fn settles(&self) -> bool {

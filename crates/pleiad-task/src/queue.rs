@@ -330,8 +330,12 @@ impl<M> Queue<M> {
             return Poll::Ready(Ok(()));
         };
         if attention & (CLOSED | DEAF) != 0 {
-            let waiting = rare.waiting.remove(index).map(|waiting| waiting.message);
-            return Poll::Ready(waiting.map_or(Ok(()), |message| Err((Refusal::Closed, message))));
+            let refused = rare.waiting.remove(index);
+            // Its waker is not to be dropped under the lock.
+            drop(state);
+            return Poll::Ready(
+                refused.map_or(Ok(()), |waiting| Err((Refusal::Closed, waiting.message))),
+            );
         }
         let waiting = &mut rare.waiting[index];
         let displaced = (!waiting.waker.will_wake(cx.waker()))

@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::fmt;
-use std::future::{pending, ready};
+use std::future::{Future, pending, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use pleiad_task::{
@@ -507,6 +509,27 @@ async fn nothing_is_left_of_a_task() {
     assert_eq!(peer.await.unwrap(), 0);
 }
 
+/// Goal: what waits for an end, but only for a time, leaves nothing in the task, not even its waker.
+#[tokio::test]
+async fn who_waits_for_an_end_only_for_a_time_leaves_nothing() {
+    struct Waiter;
+
+    impl Wake for Waiter {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    let task = spawn(serve);
+    let waiter = Arc::new(Waiter);
+    let waker = Waker::from(waiter.clone());
+    for _ in 0..3 {
+        let mut ended = task.ended();
+        assert!(Pin::new(&mut ended).poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    drop(waker);
+    assert_eq!(Arc::strong_count(&waiter), 1);
+    assert_eq!(task.await.unwrap(), 0);
+}
+
 // ---- terminate ----
 
 #[tokio::test]
@@ -658,6 +681,15 @@ async fn stopping_is_ready_when_the_task_is_asked_to_stop() {
 }
 
 /// Goal: whoever has the mailbox hears of a stop, a kill, and an end.
+/// Goal: it compiles. Messages are sent, and need not be shared.
+#[tokio::test]
+async fn stopping_is_awaited_whatever_the_messages_are() {
+    type Job = Box<dyn FnOnce() + Send>;
+    let task = spawn(async |mailbox: Mailbox<Job>| mailbox.stopping().await);
+    task.terminate();
+    assert_eq!(task.await, Ok(()));
+}
+
 #[tokio::test]
 async fn stopping_is_ready_in_another_task_too() {
     let how: [fn(&AnyTask); 3] = [AnyTask::terminate, AnyTask::kill, |_| ()];
