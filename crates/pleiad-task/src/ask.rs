@@ -136,7 +136,7 @@ impl<'a, M: Send + 'static, T> Ask<'a, M, T> {
     ///
     /// # Panics
     ///
-    /// In an async task, which must not block its thread.
+    /// In async code, which must not block its thread.
     #[track_caller]
     pub fn blocking(self) -> Result<T, AskError> {
         crate::block::on(self)
@@ -164,6 +164,12 @@ impl<M: Send + 'static, T> Future for Ask<'_, M, T> {
         }
         let Poll::Ready(after) = this.deadline.poll(cx) else { return Poll::Pending };
         Poll::Ready(Err(AskError::TimedOut { task: this.task.identity(), after }))
+    }
+}
+
+impl<M, T> fmt::Debug for Ask<'_, M, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "question to {}", self.task)
     }
 }
 

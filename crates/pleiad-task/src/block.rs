@@ -8,6 +8,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
+use tokio::sync::RwLock;
+
 use crate::current;
 
 struct Unpark(Thread);
@@ -43,16 +45,20 @@ impl Drop for Blocked {
     }
 }
 
+/// Tokio knows whether a thread polls futures, and tells it only so: this panics there.
+static MAY_BLOCK: RwLock<()> = RwLock::const_new(());
+
 /// Runs `future` to its end, and parks the thread while it waits.
 ///
 /// # Panics
 ///
-/// In an async task: it would stop all tasks of its thread, perhaps also the one that it waits for.
+/// In async code: it would stop all tasks of its thread, perhaps also the one that it waits for.
 #[track_caller]
 pub(crate) fn on<T>(future: impl Future<Output = T>) -> T {
     if let Some(task) = current::polled() {
         panic!("{task} is asynchronous and must not block its thread: use the form with `.await`");
     }
+    drop(MAY_BLOCK.blocking_read());
     let _blocked = Blocked(IS_BLOCKED.replace(true));
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));

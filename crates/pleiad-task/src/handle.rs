@@ -55,7 +55,7 @@ impl<M: Send + 'static, R> Task<M, R> {
     ///
     /// # Panics
     ///
-    /// In an async task, which must not block its thread.
+    /// In async code, which must not block its thread.
     #[track_caller]
     pub fn join_blocking(self) -> Result<R, Exit> {
         crate::block::on(self.join())
@@ -150,5 +150,11 @@ impl<M, R> fmt::Display for Task<M, R> {
 impl<M, R> fmt::Debug for Task<M, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl<R> fmt::Debug for Join<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "end of {}", self.cell.identity())
     }
 }

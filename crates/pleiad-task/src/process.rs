@@ -106,7 +106,7 @@ impl JoinAll {
     ///
     /// # Panics
     ///
-    /// In an async task, which must not block its thread.
+    /// In async code, which must not block its thread.
     #[track_caller]
     pub fn blocking(self) -> Result<(), JoinAllError> {
         crate::block::on(self)
@@ -127,6 +127,12 @@ impl Future for JoinAll {
         let live = crate::tasks().into_iter().map(|task| task.info());
         let known = live.filter(|info| !info.daemon).map(|info| info.task).collect();
         Poll::Ready(Err(JoinAllError::StillRunning { tasks: live::count(), known, after }))
+    }
+}
+
+impl fmt::Debug for JoinAll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "end of all {} tasks", live::count())
     }
 }
 

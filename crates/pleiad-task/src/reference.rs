@@ -84,7 +84,7 @@ impl<M: Send + 'static> TaskRef<M> {
     ///
     /// # Panics
     ///
-    /// In an async task, which must not block its thread.
+    /// In async code, which must not block its thread.
     #[track_caller]
     pub fn deliver_blocking(&self, message: M) -> Result<(), DeliverError<M>> {
         crate::block::on(self.deliver(message))

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -213,6 +214,17 @@ async fn an_async_task_must_not_block_its_thread() {
     let task = spawn(async |mut mailbox: Mailbox<u32>| mailbox.recv_blocking());
     let exit = task.await.unwrap_err();
     assert!(exit.to_string().contains("must not block its thread"), "{exit}");
+}
+
+/// Goal: code that is no task of ours is warned too, instead of waiting for ever.
+#[test]
+fn async_code_outside_of_tasks_must_not_block_its_thread_either() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let task = runtime.block_on(async { spawn(double) });
+    let asks = || runtime.block_on(async { task.ask(|reply| (1, reply)).blocking() });
+    let panic = catch_unwind(AssertUnwindSafe(asks)).unwrap_err();
+    let text = panic.downcast_ref::<String>().unwrap();
+    assert!(text.contains("Cannot block the current thread"), "{text}");
 }
 
 #[tokio::test]
