@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pleiad_types::limits::MAILBOX_MESSAGES;
 
 use crate::identity::TaskId;
-use crate::names::{self, FindError, Locate, NameTaken, Named};
+use crate::names::{self, FindError, Locate, NameTaken, sealed};
 use crate::queue::UNBOUNDED;
 use crate::reference::TaskRef;
 
@@ -140,7 +140,7 @@ impl<T: Clone + Send + 'static> Channel<T> {
     /// # Cancel safety
     ///
     /// If the future is dropped before it is ready, those who had room have the message, and others
-    /// do not get it.
+    /// miss it.
     pub fn deliver(&self, message: T) -> Broadcast<'_, T> {
         Broadcast::new(&self.hub, message)
     }
@@ -514,9 +514,13 @@ impl<T> Channel<T> {
     }
 }
 
-impl<T: Clone + Send + 'static> Named for Channel<T> {
+impl<T: Clone + Send + 'static> sealed::Named for Channel<T> {
     fn holder(&self) -> (String, Option<TaskId>) {
         (format!("channel {:?}", self.name()), None)
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_closed()
     }
 }
 

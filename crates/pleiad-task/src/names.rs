@@ -41,18 +41,24 @@ impl Entry {
     }
 }
 
-/// What can have a name.
-pub trait Named: Clone + Send + 'static {
-    #[doc(hidden)]
-    fn holder(&self) -> (String, Option<TaskId>);
+/// What can have a name: a [`TaskRef`] or a [`Channel`](crate::Channel).
+pub trait Named: sealed::Named {}
 
-    #[doc(hidden)]
-    fn is_over(&self) -> bool {
-        false
+impl<V: sealed::Named> Named for V {}
+
+pub(crate) mod sealed {
+    use crate::identity::TaskId;
+
+    pub trait Named: Clone + Send + 'static {
+        /// Who it is, for errors; and its number, if it is a task.
+        fn holder(&self) -> (String, Option<TaskId>);
+
+        /// Whether it has come to its end. Then nobody finds it, and its name is free.
+        fn is_over(&self) -> bool;
     }
 }
 
-impl<M: Send + 'static> Named for TaskRef<M> {
+impl<M: Send + 'static> sealed::Named for TaskRef<M> {
     fn holder(&self) -> (String, Option<TaskId>) {
         (self.to_string(), Some(self.id()))
     }
@@ -145,7 +151,7 @@ pub(crate) fn insert<V: Named>(name: &str, value: &V) -> Result<Arc<str>, NameTa
         kind: type_name::<V>(),
         holder,
         task,
-        is_over: |value| value.downcast_ref::<V>().is_some_and(V::is_over),
+        is_over: |value| value.downcast_ref::<V>().is_some_and(sealed::Named::is_over),
     };
     let mut names = names();
     if let Some(taken) = names.get(name)

@@ -550,6 +550,7 @@ async fn a_delivery_that_is_dropped_reaches_nobody_who_had_no_room() {
         assert!(waits(delivery.as_mut()));
     }
     assert_eq!((all_in(&mut full), all_in(&mut quick)), (vec![1], vec![1, 2]));
+    assert_eq!((full.missed(), quick.missed()), (1, 0));
     assert_eq!(channel.send(3).unwrap().reached, 2, "nothing waits any more");
 }
 

@@ -20,6 +20,7 @@ use crate::queue::{Queue, TryRecv};
 /// A [`Stream`] of what is published since it was made, in order for each publisher. It ends when the
 /// channel is closed, or has [disconnected](WhenFull::Disconnect) it, and all has been read. When it
 /// is dropped, it is unsubscribed. It does not keep the channel alive.
+#[must_use = "it is unsubscribed when it is dropped"]
 pub struct Subscriber<T> {
     channel: Weak<Hub<T>>,
     name: Arc<str>,

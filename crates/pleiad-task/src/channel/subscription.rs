@@ -309,27 +309,29 @@ impl<E: End<M>, M: Send> Waits for Waiting<E, M> {
     }
 
     fn take_back(&mut self) -> bool {
-        let taken = self.cancel().is_some();
-        if taken {
-            self.shared.miss(1);
-        }
-        taken
+        self.give_up()
     }
 }
 
 impl<E: End<M>, M> Waiting<E, M> {
-    fn cancel(&mut self) -> Option<M> {
-        match mem::replace(&mut self.delivery, Delivery::Done) {
+    /// Whether the subscriber has not got the message: it has missed it.
+    fn give_up(&mut self) -> bool {
+        let missed = match mem::replace(&mut self.delivery, Delivery::Done) {
             Delivery::New(message) => Some(message),
             Delivery::Waiting(ticket) => self.end.queue().cancel(ticket),
             Delivery::Done => None,
+        };
+        if missed.is_some() {
+            self.shared.miss(1);
         }
+        missed.is_some()
     }
 }
 
+/// The publisher has given up.
 impl<E: End<M>, M> Drop for Waiting<E, M> {
     fn drop(&mut self) {
-        self.cancel();
+        self.give_up();
     }
 }
 
