@@ -31,7 +31,7 @@
 //! - [`spawn_swappable`]: functions that are changed for others while their task runs.
 //! - [`join_all`], [`at_exit`]: the end of the program. [`watch_tasks`], [`tasks`]: what goes on.
 
-#![warn(clippy::print_stdout, clippy::print_stderr)]
+#![warn(clippy::print_stdout, clippy::print_stderr, missing_debug_implementations)]
 
 mod any;
 mod ask;

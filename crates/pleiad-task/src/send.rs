@@ -81,6 +81,13 @@ impl<M> DeliverError<M> {
             Self::Closed { message, .. } | Self::TimedOut { message, .. } => message,
         }
     }
+
+    /// Whose mailbox.
+    pub fn task(&self) -> &Identity {
+        match self {
+            Self::Closed { task, .. } | Self::TimedOut { task, .. } => task,
+        }
+    }
 }
 
 impl<M> fmt::Display for SendError<M> {
@@ -200,6 +207,12 @@ impl<M> Future for Deliver<'_, M> {
                 Err(DeliverError::TimedOut { task: this.task.identity(), after, message })
             }
         })
+    }
+}
+
+impl<M> fmt::Debug for Deliver<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "delivery to {}", self.task)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::any::type_name;
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
+use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -548,6 +549,32 @@ impl<M: Send + 'static, S> IntoFuture for SwapTask<M, S> {
     }
 }
 
+impl<M, S> PartialEq for SwapRef<M, S> {
+    fn eq(&self, other: &Self) -> bool {
+        self.task == other.task
+    }
+}
+
+impl<M, S> Eq for SwapRef<M, S> {}
+
+impl<M, S> Hash for SwapRef<M, S> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.task.hash(state);
+    }
+}
+
+impl<M, S> fmt::Display for SwapTask<M, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.task, f)
+    }
+}
+
+impl<M, S> fmt::Display for SwapRef<M, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.task, f)
+    }
+}
+
 impl<M, S> fmt::Debug for SwapTask<M, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.task, f)
@@ -557,6 +584,24 @@ impl<M, S> fmt::Debug for SwapTask<M, S> {
 impl<M, S> fmt::Debug for SwapRef<M, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.task, f)
+    }
+}
+
+impl<M, S> fmt::Debug for SwapMailbox<M, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.mailbox, f)
+    }
+}
+
+impl<M, S> fmt::Debug for HotSwap<'_, M, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "offer of {} to {}", self.name, self.task)
+    }
+}
+
+impl<M, S> fmt::Debug for Successor<M, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "successor with the {:?}", self.mailbox)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::supervisor::Child;
 /// What is asked of a supervisor that stops or has ended is answered when it has ended, by an error
 /// with how. A child that asks its own supervisor to stop, and waits for it, waits until its grace is
 /// over.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SupervisorRef(pub(crate) TaskRef<SupervisorMessage>);
 
 /// What a supervisor is asked to do, by the methods of [`SupervisorRef`].
