@@ -1,7 +1,8 @@
 //! Ten clients send three messages each to one server.
 //!
-//! Shows tasks and their mailboxes, how to send and to ask, and how a program waits for its tasks
-//! ([`join_all`]), except for daemons.
+//! Shows tasks and their mailboxes, how to deliver and to ask, how a program waits for its tasks
+//! ([`join_all`]), except for daemons, and how a server ends that has served enough
+//! ([`close`](TaskRef::close)).
 //!
 //! ```sh
 //! cargo run --example tasks_01_client_server
@@ -14,13 +15,15 @@
 //! received  2: message 1 of client 4
 //! received  3: message 1 of client 7
 //! …
-//! received 30: message 3 of client 3
+//! client 6 goes: the server has received 27 messages
+//! received 28: message 3 of client 2
+//! …
 //! all clients have ended, and the server has received 30 messages
 //! ```
 
 use std::time::Duration;
 
-use pleiad::{Mailbox, Reply, TaskBuilder, TaskRef, join_all, spawn_future};
+use pleiad::{Mailbox, Reply, TaskBuilder, TaskRef, join_all, try_spawn_future};
 use tokio::time::sleep;
 
 const CLIENTS: u64 = 10;
@@ -31,8 +34,9 @@ enum Request {
     HowMany(Reply<u64>),
 }
 
-/// The server: a task has its state for itself, so it needs no lock to count.
-async fn server(mut mailbox: Mailbox<Request>) {
+/// The server: a task has its state for itself, so it needs no lock to count. Gives what it has
+/// received.
+async fn server(mut mailbox: Mailbox<Request>) -> u64 {
     let mut received = 0;
     while let Some(request) = mailbox.recv().await {
         match request {
@@ -43,14 +47,18 @@ async fn server(mut mailbox: Mailbox<Request>) {
             Request::HowMany(reply) => reply.send(received),
         }
     }
+    received
 }
 
-async fn client(client: u64, server: TaskRef<Request>) {
+async fn client(client: u64, server: TaskRef<Request>) -> pleiad::Result<()> {
     for number in 1..=3 {
         sleep(some_time(client, number)).await;
-        let greeting = Request::Greet { client, number };
-        server.deliver(greeting).await.expect("the server lives as long as the program");
+        server.deliver(Request::Greet { client, number }).await?;
     }
+    // The question comes after all messages that this client has delivered before.
+    let received = server.ask(Request::HowMany).timeout(Duration::from_secs(10)).await?;
+    println!("client {client} goes: the server has received {received} messages");
+    Ok(())
 }
 
 #[tokio::main]
@@ -59,13 +67,14 @@ async fn main() -> pleiad::Result<()> {
     let server = TaskBuilder::new().daemon(true).spawn(server);
 
     for number in 1..=CLIENTS {
-        spawn_future(client(number, server.clone())).detach();
+        try_spawn_future(client(number, server.clone())).detach();
     }
 
     // All but daemons.
     join_all().await?;
-    // The question comes after all messages that were delivered before.
-    let received = server.ask(Request::HowMany).await?;
+    // It takes no more, reads what it has, and ends with its result.
+    server.close();
+    let received = server.await?;
     println!("all clients have ended, and the server has received {received} messages");
     Ok(())
 }

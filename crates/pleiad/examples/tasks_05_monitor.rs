@@ -12,7 +12,7 @@
 //! ```text
 //! returns/2 returned
 //! fails/3 failed: no star has the name "Vulcan"
-//! panics/4 failed: panicked at crates/pleiad/examples/tasks_05_monitor.rs:58:5: the sky is empty
+//! panics/4 failed: panicked at crates/pleiad/examples/tasks_05_monitor.rs:59:5: the sky is empty
 //! sleeps/5 was terminated
 //! and when that was long ago: returns/2 returned
 //! the watcher has seen 5 ends
@@ -20,7 +20,7 @@
 
 use std::time::Duration;
 
-use pleiad::{Exit, Mailbox, NoMessage, spawn, spawn_future, try_spawn};
+use pleiad::{Exit, Mailbox, spawn, spawn_future, try_spawn_future};
 use tokio::time::sleep;
 
 /// What the watcher takes.
@@ -47,8 +47,9 @@ async fn returns() -> u32 {
     42
 }
 
-/// An error is a failure if the task is spawned by `try_spawn`; else it is a result as any other.
-async fn fails(_: Mailbox<NoMessage>) -> Result<u32, String> {
+/// An error is a failure if the task is spawned by `try_spawn_future`; else it is a result as any
+/// other.
+async fn fails() -> Result<u32, String> {
     sleep(Duration::from_millis(40)).await;
     Err("no star has the name \"Vulcan\"".to_owned())
 }
@@ -66,7 +67,7 @@ async fn sleeps() {
 async fn main() -> pleiad::Result<()> {
     let watcher = spawn(watcher);
     let returns = spawn_future(returns());
-    let fails = try_spawn(fails);
+    let fails = try_spawn_future(fails());
     let panics = spawn_future(panics());
     let sleeps = spawn_future(sleeps());
 

@@ -1,8 +1,12 @@
 //! A worker with much to do is paused, goes on, and is stopped; it gives the best that it has found.
 //!
-//! Shows urgent messages ([`send_urgent`](TaskRef::send_urgent)), which go before all that wait; a
-//! task that for a while reads only what it wants ([`recv_matching`](Mailbox::recv_matching)); and
-//! the polite end ([`terminate`](TaskRef::terminate)), at which a task still gives its result.
+//! Shows urgent questions and messages ([`Ask::urgent`], [`TaskRef::send_urgent`]), which go before
+//! all that wait; a task that for a while reads only what it wants ([`Mailbox::recv_matching`]); and
+//! the polite end ([`TaskRef::terminate`]), at which a task still gives its result.
+//!
+//! [`Ask::urgent`]: pleiad::Ask::urgent
+//! [`TaskRef::send_urgent`]: pleiad::TaskRef::send_urgent
+//! [`TaskRef::terminate`]: pleiad::TaskRef::terminate
 //!
 //! ```sh
 //! cargo run --example tasks_06_interrupt
@@ -13,10 +17,9 @@
 //!
 //! ```text
 //! the worker has 1000 orders
-//! worker: I pause, the longest way begins at 77031 and has 350 steps
+//! the worker pauses, the longest way begins at 77031 and has 350 steps
 //! 919 orders wait, and after a while: 919
-//! worker: I go on
-//! the worker is asked to stop
+//! the worker goes on, and is asked to stop
 //! 864 orders are left, the longest way begins at 106239 and has 353 steps
 //! ```
 
@@ -24,7 +27,7 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use pleiad::{Mailbox, spawn};
+use pleiad::{Mailbox, Reply, spawn};
 use tokio::time::sleep;
 
 const ORDERS: u64 = 1000;
@@ -32,7 +35,8 @@ const ORDERS: u64 = 1000;
 /// What the worker takes.
 enum Order {
     Search(Range<u64>),
-    Pause,
+    /// Answered with the longest way so far.
+    Pause(Reply<Way>),
     GoOn,
 }
 
@@ -45,13 +49,12 @@ async fn worker(mut mailbox: Mailbox<Order>) -> (Way, usize) {
                 // About a millisecond: too short to be in the way of other tasks.
                 longest = starts.map(Way::from).fold(longest, Way::max);
             }
-            Order::Pause => {
-                println!("worker: I pause, the longest way {longest}");
+            Order::Pause(reply) => {
+                reply.send(longest);
                 // All other orders stay where they are. An error says that it is to stop.
                 if mailbox.recv_matching(|order| matches!(order, Order::GoOn)).await.is_err() {
                     break;
                 }
-                println!("worker: I go on");
             }
             Order::GoOn => {}
         }
@@ -69,15 +72,16 @@ async fn main() -> pleiad::Result<()> {
     println!("the worker has {ORDERS} orders");
 
     sleep(Duration::from_millis(50)).await;
-    worker.send_urgent(Order::Pause)?;
-    sleep(Duration::from_millis(200)).await;
+    // It is asked before a thousand orders. Who has the answer knows that it pauses.
+    let longest = worker.ask(Order::Pause).urgent().await?;
+    println!("the worker pauses, the longest way {longest}");
     let before = worker.queued();
     sleep(Duration::from_millis(50)).await;
     println!("{before} orders wait, and after a while: {}", worker.queued());
 
     worker.send_urgent(Order::GoOn)?;
     sleep(Duration::from_millis(50)).await;
-    println!("the worker is asked to stop");
+    println!("the worker goes on, and is asked to stop");
     worker.terminate();
     let (longest, left) = worker.await?;
     println!("{left} orders are left, the longest way {longest}");

@@ -63,7 +63,7 @@ async fn room(mut mailbox: Mailbox<ToRoom>) -> u32 {
                 // If it has ended meanwhile, that is told by the monitor.
                 let _ = user.send(ToUser::Reads(welcome));
                 let left = move |exit: Exit| ToRoom::Left(name, exit.reason);
-                let _ = mailbox.me().monitor(&user, left);
+                let _ = mailbox.monitor(&user, left);
                 members.insert(name, user);
             }
             ToRoom::Says(name, text) => {

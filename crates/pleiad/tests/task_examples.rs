@@ -42,8 +42,13 @@ fn the_server_gets_each_message_of_each_client_in_its_order() {
     for number in 1..=30 {
         output.shows(&format!("received {number:2}: message *"));
     }
+    for client in 1..=10 {
+        output.shows(&format!("client {client} goes: the server has received * messages"));
+    }
+    let last = output.count("client * goes: the server has received 30 messages");
+    assert!(last > 0, "the last one to ask asks after all messages: {output:#?}");
     output.ends_with(&["all clients have ended, and the server has received 30 messages"]);
-    output.has_lines(31);
+    output.has_lines(30 + 10 + 1);
 }
 
 #[test]
@@ -130,14 +135,16 @@ fn the_worker_pauses_goes_on_and_gives_its_best() {
 
     output.is(&[
         "the worker has 1000 orders",
-        "worker: I pause, the longest way begins at * and has * steps",
+        "the worker pauses, the longest way begins at * and has * steps",
         "* orders wait, and after a while: *",
-        "worker: I go on",
-        "the worker is asked to stop",
+        "the worker goes on, and is asked to stop",
         "* orders are left, the longest way begins at * and has * steps",
     ]);
     let (before, after) = output.lines[2].split_once(" orders wait, and after a while: ").unwrap();
     assert_eq!(before, after, "it does nothing while it pauses");
+    let (left, _) = output.lines[4].split_once(" orders are left").unwrap();
+    let [before, left]: [u32; 2] = [before, left].map(|orders| orders.parse().unwrap());
+    assert!(left <= before, "{output:#?}");
 }
 
 #[test]
