@@ -8,9 +8,10 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+use crate::deadline::Deadline;
 use crate::identity::Identity;
 use crate::reference::TaskRef;
-use crate::send::{Deadline, Deliver, DeliverError, SendError};
+use crate::send::{Deliver, DeliverError, SendError};
 
 /// Where the answer to a question goes: see [`TaskRef::ask`]. May be kept, and passed on to another
 /// task; if it is dropped, the question is left unanswered, and whoever asked is told so at once.

@@ -39,6 +39,7 @@ mod block;
 mod cell;
 mod channel;
 mod current;
+mod deadline;
 mod exit;
 mod handle;
 mod identity;

@@ -11,12 +11,12 @@ use thiserror::Error;
 
 use crate::cell::TaskCell;
 use crate::current;
+use crate::deadline::Deadline;
 use crate::exit::Exit;
 use crate::identity::{Identity, TaskId};
 use crate::monitor::{Monitor, MonitorError};
 use crate::queue::{Matching, TryRecv, bits};
 use crate::reference::TaskRef;
-use crate::send::Deadline;
 
 /// Where the messages of a task arrive; given to its function.
 ///

@@ -16,10 +16,10 @@ use tokio::sync::futures::OwnedNotified;
 
 use pleiad_types::limits::NAME_BYTES_MAX;
 
+use crate::deadline::Deadline;
 use crate::identity::{Identity, TaskId};
 use crate::queue::bits;
 use crate::reference::TaskRef;
-use crate::send::Deadline;
 
 static NAMES: LazyLock<Mutex<HashMap<Arc<str>, Entry>>> = LazyLock::new(Mutex::default);
 static CHANGED: LazyLock<Arc<Notify>> = LazyLock::new(Arc::default);

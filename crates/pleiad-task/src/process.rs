@@ -11,10 +11,10 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::current::{self, current};
+use crate::deadline::Deadline;
 use crate::exit::Failure;
 use crate::identity::{Identity, TaskId};
 use crate::live;
-use crate::send::Deadline;
 
 type Action = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 

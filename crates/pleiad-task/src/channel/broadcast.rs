@@ -10,7 +10,7 @@ use tokio::sync::futures::OwnedNotified;
 use crate::channel::error::PublishError;
 use crate::channel::hub::{CHANGED, Hub};
 use crate::channel::round::{Published, Round};
-use crate::send::Deadline;
+use crate::deadline::Deadline;
 
 /// A message on its way to all subscribers: see [`Channel::deliver`](crate::Channel::deliver).
 #[must_use = "a message is delivered when this is awaited"]
