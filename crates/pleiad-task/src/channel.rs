@@ -111,7 +111,8 @@ impl<T: Clone + Send + 'static> Channel<T> {
     ///
     /// Those who have room have it at once. A subscription that ends is not waited for, and misses
     /// the message. See [`Broadcast::at_least`], to wait for subscribers first, and
-    /// [`Broadcast::timeout`].
+    /// [`Broadcast::timeout`]; default: no limit. A task that is subscribed itself, and whose mailbox is
+    /// full, waits for ever.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -61,11 +61,22 @@ impl<M: Send + 'static, R> Task<M, R> {
         crate::block::on(self.join())
     }
 
-    /// As awaiting it, for at most so long: the task comes back if it has not ended.
+    /// Waits for the end for at most so long: the task comes back if it has not ended.
+    ///
+    /// Unlike awaiting it, this keeps the reference meanwhile, and so the mailbox open: a task that goes
+    /// on until nobody can send to it is to be [closed](TaskRef::close) first.
     ///
     /// # Errors
     ///
     /// The task itself, with its result still to come.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with timers.
+    ///
+    /// # Cancel safety
+    ///
+    /// The task goes on if the wait is dropped; its result is lost.
     pub async fn join_timeout(mut self, timeout: Duration) -> Result<Result<R, Exit>, Self> {
         match tokio::time::timeout(timeout, &mut self.join).await {
             Ok(joined) => Ok(settle(joined, &*self.reference.cell)),

@@ -23,6 +23,11 @@
 //! it gets an [`Exit`] by a message, also afterwards; whoever asked it something is told at once. A task
 //! that nobody can send to any more gets `None` from its mailbox.
 //!
+//! # What it needs
+//!
+//! A tokio runtime, of either kind. Whatever takes time (time limits, timers, the grace of a task that is
+//! asked to stop) needs its timers: `enable_time`, which `#[tokio::main]` and `#[tokio::test]` have.
+//!
 //! # More
 //!
 //! - [`TaskRef::register`] and [`TaskRef::locate`]: names. [`TaskRef::send_after`]: timers.

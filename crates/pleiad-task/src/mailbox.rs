@@ -63,7 +63,8 @@ pub enum RecvMatchingError {
     /// There never will be one: nobody can send any more, or the task is asked to stop.
     #[error("no message matches, and the mailbox is closed, or the task is asked to stop")]
     Closed,
-    /// The mailbox is full of messages that do not match, so none can come: read some of them.
+    /// The mailbox is full of messages that do not match, so that no other can come, unless it is urgent
+    /// or the end of a monitored task: read some of them.
     #[error("none of the {0} messages matches, and the mailbox has no room for another")]
     Full(usize),
 }

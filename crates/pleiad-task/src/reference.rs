@@ -60,7 +60,8 @@ impl<M: Send + 'static> TaskRef<M> {
     /// Puts `message` into the mailbox, and waits for room if there is none.
     ///
     /// Who waits first, goes first; as long as one waits, [`send`](Self::send) finds the mailbox
-    /// full. See [`Deliver::timeout`].
+    /// full. Default: waits as long as the task takes messages; see [`Deliver::timeout`]. A task that
+    /// waits for room in its own mailbox, and does nothing else meanwhile, waits for ever.
     ///
     /// # Errors
     ///
@@ -94,7 +95,8 @@ impl<M: Send + 'static> TaskRef<M> {
     /// answer goes.
     ///
     /// Waits for room in the mailbox, then for the answer. The wait ends at once when the task ends,
-    /// or drops the question. See [`Ask::timeout`].
+    /// or drops the question. Default: no other limit; see [`Ask::timeout`]. A task that asks itself,
+    /// or two that ask each other, and do nothing else meanwhile, wait for ever.
     ///
     /// ```
     /// # use pleiad_task::{Mailbox, Reply, spawn};
@@ -136,8 +138,9 @@ impl<M: Send + 'static> TaskRef<M> {
     /// Tells this task of the end of `other`: `message` makes a message of it.
     ///
     /// It arrives exactly once, with the true reason, also if `other` has ended before, and after
-    /// every message that `other` has sent to this task. It needs no room in the mailbox. Until
-    /// then, this task's mailbox stays open. Each call is a monitor of its own.
+    /// every message that `other` has sent to this task; unless this task ends or is
+    /// [closed](Self::close) first. It needs no room in the mailbox. Until then, this task's mailbox
+    /// stays open. Each call is a monitor of its own. `message` runs in `other`, at its end.
     ///
     /// # Errors
     ///
@@ -183,8 +186,9 @@ impl<M: Send + 'static> TaskRef<M> {
         self.cell.queue.attention() & bits::ENDED == 0
     }
 
-    /// Has the task end when it has read what is in its mailbox: nothing more is accepted, and after
-    /// the last message it gets `None`. Does not wait; see [`ended`](Self::ended).
+    /// Has the task end when it has read what is in its mailbox: nothing more is accepted, not even the
+    /// ends of tasks that it monitors, and after the last message it gets `None`. For all who have a
+    /// reference, and for good. Does not wait; see [`ended`](Self::ended).
     pub fn close(&self) {
         self.cell.queue.close();
     }
@@ -198,7 +202,7 @@ impl<M: Send + 'static> TaskRef<M> {
     /// then send results and clean up, and await while it does. When its grace is over (default:
     /// [`STOP_GRACE`](pleiad_types::limits::STOP_GRACE), see
     /// [`TaskBuilder::grace`](crate::TaskBuilder::grace)), it is dropped at the await where it is. A
-    /// task without a mailbox is dropped at once.
+    /// task that has no mailbox, or has dropped it, cannot see this: it is dropped at once.
     ///
     /// However it then ends, the reason is what happened: returned, if it still returned, else
     /// terminated. A task that does not await cannot be ended by anybody.
@@ -334,7 +338,7 @@ impl<M> TaskRef<M> {
 }
 
 impl<M> WeakTaskRef<M> {
-    /// A reference, if the mailbox is still kept open by one.
+    /// A reference, if the mailbox is still kept open by one, and nobody has closed it.
     pub fn upgrade(&self) -> Option<TaskRef<M>> {
         let cell = self.cell.upgrade()?;
         cell.queue.add_sender_if_any().then(|| TaskRef::adopt(cell))

@@ -43,11 +43,13 @@ pub enum NoMessage {}
 /// # }
 /// ```
 ///
+/// The function is called at once, by the caller; what runs in the task is the future that it gives.
 /// See [`TaskBuilder`] for what can be chosen.
 ///
 /// # Panics
 ///
-/// Outside of a tokio runtime; see [`TaskBuilder::on`].
+/// Outside of a tokio runtime; see [`TaskBuilder::on`]. And if the function panics before it gives a
+/// future.
 pub fn spawn<M, F, Fut>(function: F) -> Task<M, Fut::Output>
 where
     M: Send + 'static,
@@ -175,7 +177,8 @@ impl TaskBuilder {
     }
 
     /// How many messages the mailbox holds: from 1 to 2³¹ - 1, others are taken for the nearest of
-    /// these. Default: [`MAILBOX_MESSAGES`](limits::MAILBOX_MESSAGES).
+    /// these. Default: [`MAILBOX_MESSAGES`](limits::MAILBOX_MESSAGES). As many again may be
+    /// [urgent](TaskRef::send_urgent), and the ends of monitored tasks need no room.
     pub fn capacity(mut self, messages: usize) -> Self {
         self.capacity = Capacity(messages.clamp(1, i32::MAX as usize) as u32);
         self
@@ -195,13 +198,15 @@ impl TaskBuilder {
     }
 
     /// How long the task may go on when it is asked to [stop](TaskRef::terminate). Default:
-    /// [`STOP_GRACE`](limits::STOP_GRACE).
+    /// [`STOP_GRACE`](limits::STOP_GRACE). Of no effect for tasks without a mailbox, which are dropped at
+    /// once, and for those that block their thread, which cannot be.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = Some(grace);
         self
     }
 
-    /// Starts it in this runtime, instead of the one of the caller.
+    /// Starts it in this runtime, instead of the one of the caller. Of no effect for
+    /// [`spawn_local`](Self::spawn_local).
     pub fn on(mut self, runtime: &Handle) -> Self {
         self.runtime = Some(runtime.clone());
         self

@@ -116,7 +116,8 @@ impl<M: Send + 'static> NamedRef<M> {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before it is ready, the message is not delivered.
+    /// As for [`TaskRef::deliver`]: if the future is dropped, the message is dropped too, unless it has
+    /// got in since the last poll.
     pub async fn deliver(&self, message: M) -> Result<(), NamedSendError<M>> {
         self.deliver_until(message, Deadline::new(self.timeout)).await.map(drop)
     }
