@@ -1,12 +1,9 @@
 //! A worker with much to do is paused, goes on, and is stopped; it gives the best that it has found.
 //!
-//! Shows urgent questions and messages ([`Ask::urgent`], [`TaskRef::send_urgent`]), which go before
-//! all that wait; a task that for a while reads only what it wants ([`Mailbox::recv_matching`]); and
-//! the polite end ([`TaskRef::terminate`]), at which a task still gives its result.
-//!
-//! [`Ask::urgent`]: pleiad::Ask::urgent
-//! [`TaskRef::send_urgent`]: pleiad::TaskRef::send_urgent
-//! [`TaskRef::terminate`]: pleiad::TaskRef::terminate
+//! Shows urgent questions and messages ([`urgent`](pleiad::Ask::urgent),
+//! [`send_urgent`](pleiad::TaskRef::send_urgent)), which go before all that wait; a task that for a
+//! while reads only what it wants ([`recv_matching`](Mailbox::recv_matching)); and the polite end
+//! ([`terminate`](pleiad::TaskRef::terminate)), at which a task still gives its result.
 //!
 //! ```sh
 //! cargo run --example tasks_06_interrupt
