@@ -15,7 +15,7 @@ use crate::deadline::Deadline;
 use crate::exit::Exit;
 use crate::identity::{Identity, TaskId};
 use crate::monitor::{Monitor, MonitorError};
-use crate::queue::{Matching, TryRecv, bits};
+use crate::queue::{Matching, Scanned, TryRecv, bits};
 use crate::reference::TaskRef;
 
 /// Where the messages of a task arrive; given to its function.
@@ -134,7 +134,7 @@ impl<M: Send + 'static> Mailbox<M> {
         mut matches: impl FnMut(&M) -> bool,
     ) -> Result<M, RecvMatchingError> {
         let Self { cell, batch } = self;
-        let mut scanned = 0;
+        let mut scanned = Scanned::default();
         poll_fn(move |cx| cell.queue.poll_matching(batch, &mut scanned, &mut matches, cx))
             .await
             .map_err(|error| match error {

@@ -23,7 +23,7 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use sender::WaitingMessage;
 
-pub(crate) use receiver::{Matching, TryRecv};
+pub(crate) use receiver::{Matching, Scanned, TryRecv};
 pub(crate) use sender::{Delivery, Refusal};
 pub(crate) use task::Remains;
 

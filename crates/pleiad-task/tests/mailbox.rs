@@ -388,6 +388,23 @@ async fn a_matching_message_is_taken_from_among_the_others() {
     assert_eq!(rest, [0, 2, 4, 6]);
 }
 
+/// Goal: what a search has passed over is as urgent as before, and before later urgent messages.
+#[tokio::test]
+async fn a_search_changes_no_order_of_urgent_messages() {
+    let (task, mut mailbox) = open::<u32>(8);
+    task.send(1).unwrap();
+    task.send_urgent(10).unwrap();
+    let mut search = Box::pin(mailbox.recv_matching(|&n| n == 3));
+    assert!((&mut search).now_or_never().is_none());
+    task.send_urgent(11).unwrap();
+    assert!((&mut search).now_or_never().is_none());
+    task.send(3).unwrap();
+    assert_eq!(search.await, Ok(3));
+    task.send_urgent(12).unwrap();
+    task.close();
+    assert_eq!(collect(mailbox).await, [10, 11, 12, 1]);
+}
+
 #[tokio::test]
 async fn a_mailbox_full_of_others_is_an_error() {
     let (task, mut mailbox) = open(2);

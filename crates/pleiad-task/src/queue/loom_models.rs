@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use loom::future::block_on;
 use loom::thread;
 
-use super::{Delivery, Matching, Queue, Refusal, TryRecv, UNBOUNDED, bits};
+use super::{Delivery, Matching, Queue, Refusal, Scanned, TryRecv, UNBOUNDED, bits};
 use crate::cell::TaskCell;
 use crate::mailbox::Mailbox;
 
@@ -324,7 +324,7 @@ fn a_stop_reaches_one_elsewhere_who_waits_for_a_certain_message() {
         queue.set_root(Waker::noop());
         let receiver = queue.clone();
         let receiver = thread::spawn(move || {
-            let (mut batch, mut scanned) = (VecDeque::new(), 0);
+            let (mut batch, mut scanned) = (VecDeque::new(), Scanned::default());
             block_on(poll_fn(|cx| {
                 receiver.poll_matching(&mut batch, &mut scanned, &mut |_| false, cx)
             }))
@@ -361,7 +361,7 @@ fn a_matching_message_wakes_the_receiver() {
             sender.push(1).unwrap();
             sender.push_urgent(2).unwrap();
         });
-        let (mut batch, mut scanned) = (VecDeque::new(), 0);
+        let (mut batch, mut scanned) = (VecDeque::new(), Scanned::default());
         let two = block_on(poll_fn(|cx| {
             queue.poll_matching(&mut batch, &mut scanned, &mut |&message| message == 2, cx)
         }));
@@ -376,7 +376,7 @@ fn a_matching_message_wakes_the_receiver() {
 fn what_is_unread_is_counted_while_a_sender_wakes_the_reader() {
     model(|| {
         let queue = queue_of(3, &[1, 2]);
-        let (mut batch, mut scanned) = (VecDeque::new(), 0);
+        let (mut batch, mut scanned) = (VecDeque::new(), Scanned::default());
         let mut cx = Context::from_waker(Waker::noop());
         let polled = queue.poll_matching(&mut batch, &mut scanned, &mut |_| false, &mut cx);
         assert!(polled.is_pending());

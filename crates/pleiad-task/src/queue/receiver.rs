@@ -36,11 +36,11 @@ pub(crate) enum Matching {
     Full(usize),
 }
 
-/// What [`Queue::gather`] has added.
-struct Gathered {
+/// How many messages a search by [`Queue::poll_matching`] has looked at: they are known not to match.
+#[derive(Default)]
+pub(crate) struct Scanned {
     urgent: usize,
-    news: usize,
-    woken: Vec<Waker>,
+    usual: usize,
 }
 
 impl<M> Queue<M> {
@@ -119,49 +119,57 @@ impl<M> Queue<M> {
         message.ok_or(if closed { TryRecv::Closed } else { TryRecv::Empty })
     }
 
-    /// The first message for which `matches` is true. The others stay, in order. `scanned` is the
-    /// number of messages of the batch that are known not to match.
+    /// The first message for which `matches` is true. The others stay, in order.
     pub(crate) fn poll_matching(
         &self,
         batch: &mut VecDeque<M>,
-        scanned: &mut usize,
+        scanned: &mut Scanned,
         matches: &mut dyn FnMut(&M) -> bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<M, Matching>> {
         let coop = ready!(coop::poll_proceed(cx));
+        // Urgent ones, while they are looked at, are at the front of the batch: so many.
+        let mut urgent = 0;
         loop {
             let attention = self.attention();
             if attention & STOPPED != 0 {
+                self.put_back(&mut self.lock(), batch, urgent);
                 return Poll::Ready(Err(Matching::Closed));
             }
             // Urgent ones are looked at first.
             if attention & URGENT == 0 {
-                let found = (*scanned..batch.len()).find(|&index| matches(&batch[index]));
-                if let Some(message) = found.and_then(|index| batch.remove(index)) {
+                let mut unseen =
+                    (scanned.urgent..urgent).chain(urgent + scanned.usual..batch.len());
+                let found = unseen.find(|&index| matches(&batch[index]));
+                if let Some(index) = found
+                    && let Some(message) = batch.remove(index)
+                {
+                    if urgent > 0 {
+                        urgent -= usize::from(index < urgent);
+                        self.put_back(&mut self.lock(), batch, urgent);
+                    }
                     self.read(batch.len(), false);
                     coop.made_progress();
                     return Poll::Ready(Ok(message));
                 }
-                *scanned = batch.len();
+                *scanned = Scanned { urgent, usual: batch.len() - urgent };
             }
 
             let mut state = self.lock();
             let attention = self.attention.load(Ordering::Relaxed);
-            let Gathered { urgent, news, woken } = self.gather(&mut state, batch);
-            if urgent > 0 {
-                // They were put before all others.
-                *scanned = 0;
-            }
-            if urgent + news > 0 {
+            let woken = self.gather(&mut state, batch, &mut urgent);
+            if batch.len() > scanned.urgent + scanned.usual {
                 drop(state);
                 woken.into_iter().for_each(Waker::wake);
                 continue;
             }
+            let looked_at = batch.len();
+            self.put_back(&mut state, batch, urgent);
             if attention & (STOPPED | CLOSED | DEAF) != 0 {
                 return Poll::Ready(Err(Matching::Closed));
             }
             if batch.len() >= self.capacity as usize {
-                return Poll::Ready(Err(Matching::Full(batch.len())));
+                return Poll::Ready(Err(Matching::Full(looked_at)));
             }
             let displaced = self.register(&mut state, batch.len(), cx);
             let buffers = large_buffers(&mut state);
@@ -256,6 +264,7 @@ impl<M> Queue<M> {
 
     /// The next message, and whom to wake because there is room.
     fn take(&self, state: &mut State<M>, batch: &mut VecDeque<M>) -> (Option<M>, Vec<Waker>) {
+        self.reader.store(batch.len() as u32, Ordering::Relaxed);
         let attention = self.attention.load(Ordering::Relaxed);
         if attention & URGENT != 0
             && let Some(rare) = &mut state.rare
@@ -271,7 +280,6 @@ impl<M> Queue<M> {
                 return (message, Vec::new());
             }
         }
-        self.reader.store(batch.len() as u32, Ordering::Relaxed);
         let mut woken = self.admit(state);
         if batch.is_empty() {
             if attention & SOURCES == 0 && state.queue.len() == 1 && state.rare.is_none() {
@@ -308,29 +316,52 @@ impl<M> Queue<M> {
         }
     }
 
-    /// Adds all that there is to the batch.
-    fn gather(&self, state: &mut State<M>, batch: &mut VecDeque<M>) -> Gathered {
-        self.reader.store(batch.len() as u32, Ordering::Relaxed);
+    /// Adds all that there is to the batch; urgent messages behind the `urgent` ones at its front. Gives
+    /// whom to wake.
+    fn gather(
+        &self,
+        state: &mut State<M>,
+        batch: &mut VecDeque<M>,
+        urgent: &mut usize,
+    ) -> Vec<Waker> {
+        let before = batch.len();
+        self.reader.store((before - *urgent) as u32, Ordering::Relaxed);
         let woken = self.admit(state);
-        let mut gathered = Gathered { urgent: 0, news: state.queue.len(), woken };
         if let Some(rare) = &mut state.rare {
-            gathered.urgent = rare.urgent.len();
-            while let Some(message) = rare.urgent.pop_back() {
-                batch.push_front(message);
+            for message in rare.urgent.drain(..) {
+                batch.insert(*urgent, message);
+                *urgent += 1;
             }
             self.clear(URGENT);
-            let before = batch.len();
             // What does not match stays in the batch: it must not take more than there is room for.
-            let room = (self.capacity as usize).saturating_sub(before + state.queue.len());
+            let held = batch.len() - *urgent + state.queue.len();
+            let room = (self.capacity as usize).saturating_sub(held);
             batch.extend(rare.sources.iter().filter_map(|source| source.pop()).take(room));
-            gathered.news += batch.len() - before;
-            if let Some(watch) = &mut rare.life.watch {
-                watch.taken += (gathered.urgent + gathered.news) as u64;
-            }
         }
         batch.extend(state.queue.drain(..));
-        self.reader.store(batch.len() as u32, Ordering::Relaxed);
-        gathered
+        if let Some(rare) = &mut state.rare
+            && let Some(watch) = &mut rare.life.watch
+        {
+            watch.taken += (batch.len() - before) as u64;
+        }
+        self.reader.store((batch.len() - *urgent) as u32, Ordering::Relaxed);
+        woken
+    }
+
+    /// Puts the `urgent` messages at the front of the batch back where they were: those that have come
+    /// meanwhile are behind them.
+    fn put_back(&self, state: &mut State<M>, batch: &mut VecDeque<M>, urgent: usize) {
+        if urgent > 0
+            && let Some(rare) = &mut state.rare
+        {
+            for message in batch.drain(..urgent).rev() {
+                rare.urgent.push_front(message);
+            }
+            if let Some(watch) = &mut rare.life.watch {
+                watch.taken -= urgent as u64;
+            }
+            self.set(URGENT);
+        }
     }
 }
 
@@ -344,6 +375,7 @@ fn large_buffers<M>(state: &mut State<M>) -> (Vec<M>, VecDeque<M>) {
     }
     if let Some(rare) = &mut state.rare
         && is_large::<M>(rare.urgent.capacity())
+        && rare.urgent.is_empty()
     {
         mem::swap(&mut urgent, &mut rare.urgent);
     }

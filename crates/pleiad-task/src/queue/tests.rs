@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use proptest::prelude::*;
 
-use super::{Delivery, Matching, Queue, Refusal, TryRecv, UNBOUNDED, bits};
+use super::{Delivery, Matching, Queue, Refusal, Scanned, TryRecv, UNBOUNDED, bits};
 
 /// A call, and what it needs; numbers choose among what there is.
 #[derive(Debug, Clone, Copy)]
@@ -201,20 +201,18 @@ impl Model {
             return Poll::Ready(Err(Matching::Closed));
         }
         self.receiver_waits = false;
-        // What was looked at is urgent no more.
-        while let Some(message) = self.urgent.pop_back() {
-            self.held.push_front(message);
-        }
-        let index = self.held.iter().position(|message| message % factor == 0);
-        if let Some(message) = index.and_then(|index| self.held.remove(index)) {
-            return Poll::Ready(Ok(message));
+        for messages in [&mut self.urgent, &mut self.held] {
+            let index = messages.iter().position(|message| message % factor == 0);
+            if let Some(message) = index.and_then(|index| messages.remove(index)) {
+                return Poll::Ready(Ok(message));
+            }
         }
         self.admit(sent);
         if self.closed {
             return Poll::Ready(Err(Matching::Closed));
         }
         if !self.has_room() {
-            return Poll::Ready(Err(Matching::Full(self.held.len())));
+            return Poll::Ready(Err(Matching::Full(self.held.len() + self.urgent.len())));
         }
         self.receiver_waits = true;
         Poll::Pending
@@ -318,7 +316,7 @@ fn run(capacity: u32, calls: &[Call]) {
             Call::RecvMatching(factor) if !model.gone => {
                 let received = queue.poll_matching(
                     &mut batch,
-                    &mut 0,
+                    &mut Scanned::default(),
                     &mut |message| message % factor == 0,
                     &mut receiver_cx,
                 );
