@@ -8,6 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+use crate::current;
 use crate::deadline::Deadline;
 use crate::identity::Identity;
 use crate::reference::TaskRef;
@@ -16,16 +17,23 @@ use crate::send::{Deliver, DeliverError, SendError};
 /// Where the answer to a question goes: see [`TaskRef::ask`]. May be kept, and passed on to another
 /// task; if it is dropped, the question is left unanswered, and whoever asked is told so at once.
 #[must_use = "if it is dropped, the question stays unanswered"]
-pub struct Reply<T>(oneshot::Sender<T>);
+pub struct Reply<T>(Option<oneshot::Sender<Answer<T>>>);
+
+/// What comes of a question.
+pub(crate) enum Answer<T> {
+    Given(T),
+    /// It was dropped before anybody had read it.
+    Unread,
+}
 
 impl<T> Reply<T> {
-    pub(crate) fn new(sender: oneshot::Sender<T>) -> Self {
-        Self(sender)
+    pub(crate) fn new(sender: oneshot::Sender<Answer<T>>) -> Self {
+        Self(Some(sender))
     }
 
     /// Answers. If nobody waits any more, the answer is dropped: see [`try_send`](Self::try_send).
     pub fn send(self, answer: T) {
-        let _ = self.0.send(answer);
+        let _ = self.try_send(answer);
     }
 
     /// Answers; the answer comes back if nobody waits any more.
@@ -33,13 +41,16 @@ impl<T> Reply<T> {
     /// # Errors
     ///
     /// The answer.
-    pub fn try_send(self, answer: T) -> Result<(), T> {
-        self.0.send(answer)
+    pub fn try_send(mut self, answer: T) -> Result<(), T> {
+        match self.0.take().map(|sender| sender.send(Answer::Given(answer))) {
+            Some(Err(Answer::Given(answer))) => Err(answer),
+            _ => Ok(()),
+        }
     }
 
     /// Whether somebody still waits.
     pub fn is_wanted(&self) -> bool {
-        !self.0.is_closed()
+        self.0.as_ref().is_some_and(|sender| !sender.is_closed())
     }
 
     /// Waits until nobody waits any more, to stop a work that has become useless.
@@ -48,7 +59,17 @@ impl<T> Reply<T> {
     ///
     /// May be dropped at any time.
     pub async fn unwanted(&mut self) {
-        self.0.closed().await;
+        if let Some(sender) = &mut self.0 {
+            sender.closed().await;
+        }
+    }
+}
+
+impl<T> Drop for Reply<T> {
+    fn drop(&mut self) {
+        if let Some(sender) = self.0.take_if(|_| current::discards()) {
+            let _ = sender.send(Answer::Unread);
+        }
     }
 }
 
@@ -65,8 +86,12 @@ pub enum AskError {
     /// The task has ended, or takes no more messages: the question was not asked.
     #[error("{0} takes no more messages")]
     Closed(Identity),
-    /// The task has ended with the question, or has dropped it.
-    #[error("{0} has dropped the question, or has ended with it")]
+    /// The task has ended, or has dropped its mailbox, before it read the question. It was not
+    /// answered by anything that the task did: it may be asked again, of another.
+    #[error("{0} has ended before it read the question")]
+    Unread(Identity),
+    /// The task has read the question, and has dropped it, or has ended with it.
+    #[error("{0} has dropped the question, or has ended while it had it: its exit says more")]
     Unanswered(Identity),
     /// There is no room for another urgent message: the question was not asked.
     #[error("{0} has no room for another urgent message")]
@@ -94,7 +119,7 @@ pub enum AskError {
 pub struct Ask<'a, M, T> {
     task: &'a TaskRef<M>,
     question: Question<'a, M>,
-    answer: oneshot::Receiver<T>,
+    answer: oneshot::Receiver<Answer<T>>,
     deadline: Deadline,
 }
 
@@ -107,7 +132,7 @@ enum Question<'a, M> {
 impl<'a, M: Send + 'static, T> Ask<'a, M, T> {
     pub(crate) fn new(task: &'a TaskRef<M>, question: impl FnOnce(Reply<T>) -> M) -> Self {
         let (sender, answer) = oneshot::channel();
-        let question = Question::Usual(task.deliver(question(Reply(sender))));
+        let question = Question::Usual(task.deliver(question(Reply::new(sender))));
         Self { task, question, answer, deadline: Deadline::None }
     }
 
@@ -157,7 +182,10 @@ impl<M: Send + 'static, T> Future for Ask<'_, M, T> {
             this.question = Question::Asked;
         }
         match Pin::new(&mut this.answer).poll(cx) {
-            Poll::Ready(Ok(answer)) => return Poll::Ready(Ok(answer)),
+            Poll::Ready(Ok(Answer::Given(answer))) => return Poll::Ready(Ok(answer)),
+            Poll::Ready(Ok(Answer::Unread)) => {
+                return Poll::Ready(Err(AskError::Unread(this.task.identity())));
+            }
             Poll::Ready(Err(_)) => {
                 return Poll::Ready(Err(AskError::Unanswered(this.task.identity())));
             }

@@ -4,6 +4,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
+use std::thread;
 
 use pleiad_types::backtrace_of;
 
@@ -12,6 +13,7 @@ use crate::identity::TaskId;
 
 thread_local! {
     static CURRENT: Cell<Option<(TaskId, usize)>> = const { Cell::new(None) };
+    static DISCARDS: Cell<bool> = const { Cell::new(false) };
     static LAST_PANIC: RefCell<Option<Panic>> = const { RefCell::new(None) };
 }
 
@@ -70,10 +72,12 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     })
 }
 
-/// Drops each of `values`, also when one of them panics. Gives the failure of the first that does.
+/// Drops messages that nobody has read, also when one of them panics. Gives the failure of the first
+/// that does.
 pub(crate) fn discard<T>(values: impl IntoIterator<Item = T>) -> Option<Failure> {
     let mut failure = None;
     if std::mem::needs_drop::<T>() {
+        let _discarding = Discarding(DISCARDS.replace(true));
         for value in values {
             if let Err(failed) = catch(|| drop(value)) {
                 failure.get_or_insert(failed);
@@ -81,6 +85,20 @@ pub(crate) fn discard<T>(values: impl IntoIterator<Item = T>) -> Option<Failure>
         }
     }
     failure
+}
+
+/// Whether this thread is about to [`discard`] messages.
+pub(crate) fn discards() -> bool {
+    DISCARDS.get()
+}
+
+/// Until this is dropped.
+struct Discarding(bool);
+
+impl Drop for Discarding {
+    fn drop(&mut self) {
+        DISCARDS.set(self.0);
+    }
 }
 
 fn text(payload: &(dyn std::any::Any + Send)) -> String {
@@ -92,6 +110,10 @@ fn text(payload: &(dyn std::any::Any + Send)) -> String {
 /// Makes panics in tasks leave their place and backtrace here; they are printed as ever.
 pub(crate) fn keep_panics() {
     static ONCE: Once = Once::new();
+    // A thread that panics may change no hook: the next spawn does.
+    if !ONCE.is_completed() && thread::panicking() {
+        return;
+    }
     ONCE.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {

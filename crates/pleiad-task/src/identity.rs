@@ -103,6 +103,15 @@ pub(crate) fn short(path: &'static str) -> &'static str {
     path
 }
 
+/// A type as its user writes it: without the modules in front of each name.
+pub(crate) fn plain_type(path: &str) -> String {
+    let mut plain = String::new();
+    for part in path.split_inclusive(|c: char| !c.is_alphanumeric() && c != '_' && c != ':') {
+        plain.push_str(part.rsplit("::").next().unwrap_or(part));
+    }
+    plain
+}
+
 /// Splits at the last `::` outside of all angle brackets.
 fn split_last(path: &str) -> (&str, &str) {
     let mut depth = 0;
@@ -131,6 +140,14 @@ mod tests {
         assert_eq!(short("<shop::Till as shop::Count>::run::{{closure}}"), "run");
         assert_eq!(short("<F as shop::{{closure}}>"), "<F as shop::{{closure}}>");
         assert_eq!(short("counter"), "counter");
+    }
+
+    #[test]
+    fn a_type_is_shown_as_it_is_written() {
+        let path = "pleiad_task::reference::TaskRef<(u64, alloc::string::String)>";
+        assert_eq!(plain_type(path), "TaskRef<(u64, String)>");
+        assert_eq!(plain_type("&[shop::Till]"), "&[Till]");
+        assert_eq!(plain_type("u64"), "u64");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::sync::futures::OwnedNotified;
 use pleiad_types::limits::NAME_BYTES_MAX;
 
 use crate::deadline::Deadline;
-use crate::identity::{Identity, TaskId};
+use crate::identity::{Identity, TaskId, plain_type};
 use crate::queue::bits;
 use crate::reference::TaskRef;
 
@@ -104,9 +104,9 @@ pub enum FindError {
         /// The name.
         name: String,
         /// What was asked for.
-        wanted: &'static str,
+        wanted: String,
         /// What it is.
-        found: &'static str,
+        found: String,
     },
     /// Nothing with the name has appeared in time.
     #[error("nothing with the name {name:?} has appeared within {after:?}")]
@@ -193,8 +193,8 @@ pub(crate) fn find<V: Named>(name: &str) -> Result<V, FindError> {
     let entry = entry.ok_or_else(|| FindError::NotFound(name.to_owned()))?;
     entry.value.downcast_ref::<V>().cloned().ok_or_else(|| FindError::WrongType {
         name: name.to_owned(),
-        wanted: type_name::<V>(),
-        found: entry.kind,
+        wanted: plain_type(type_name::<V>()),
+        found: plain_type(entry.kind),
     })
 }
 

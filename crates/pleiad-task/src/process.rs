@@ -65,7 +65,7 @@ pub struct JoinAll {
 #[non_exhaustive]
 pub enum JoinAllError {
     /// Tasks have not ended in time. They go on.
-    #[error("{tasks} tasks have not ended within {after:?}{}", Names(.known))]
+    #[error("{tasks} task(s) have not ended within {after:?}{}", Names(.known))]
     StillRunning {
         /// How many.
         tasks: u64,

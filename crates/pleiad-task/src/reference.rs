@@ -205,7 +205,8 @@ impl<M: Send + 'static> TaskRef<M> {
     /// task that has no mailbox, or has dropped it, cannot see this: it is dropped at once.
     ///
     /// However it then ends, the reason is what happened: returned, if it still returned, else
-    /// terminated. A task that does not await cannot be ended by anybody.
+    /// terminated. A task that does not await cannot be ended by anybody, and the end of `main` waits
+    /// for it too: tokio's `Runtime::shutdown_background` leaves it behind.
     ///
     /// [`Mailbox::stopping`]: crate::Mailbox::stopping
     pub fn terminate(&self) {

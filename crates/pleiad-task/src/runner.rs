@@ -132,6 +132,8 @@ where
                             return Poll::Pending;
                         }
                         ready!(poll_grace(this.extras, this.cell, cx));
+                        let task = this.cell.identity();
+                        tracing::warn!(%task, "a task did not stop within its grace");
                         queue.stop(KILLED);
                         continue;
                     }

@@ -117,6 +117,7 @@ where
 /// Starts a task that may block its thread, in a thread for such tasks: for long calculations, and
 /// for calls that wait in the system. It reads its mailbox by [`Mailbox::recv_blocking`].
 ///
+/// The function is an ordinary one: of an async function, only its future would be made, and never run.
 /// Tokio has 512 such threads by default; more of such tasks wait for a free one. Asked to stop, it
 /// sees that in its mailbox, as others do, but nothing can end it by force.
 ///

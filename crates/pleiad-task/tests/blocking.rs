@@ -147,7 +147,7 @@ fn a_thread_that_waits_is_told_of_the_end() {
     }
     let waits = thread::spawn(move || waits.ask(|reply| reply).blocking());
     task.kill();
-    assert_eq!(asks.join().unwrap(), Err(AskError::Unanswered(task.identity())));
+    assert_eq!(asks.join().unwrap(), Err(AskError::Unread(task.identity())));
     assert_eq!(waits.join().unwrap(), Err(AskError::Closed(task.identity())));
     assert!(task.deliver_blocking(reply_to_nobody(&runtime)).is_err());
 }

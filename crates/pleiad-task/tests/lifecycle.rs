@@ -791,7 +791,7 @@ async fn a_question_in_the_mailbox_of_a_task_that_ends_is_answered_at_once() {
     let reference = TaskRef::clone(&task);
     let asked = reference.ask(|reply| reply);
     let error = timeout(SOON, asked).await.unwrap().unwrap_err();
-    assert!(matches!(error, pleiad_task::AskError::Unanswered(_)), "{error}");
+    assert!(matches!(error, pleiad_task::AskError::Unread(_)), "{error}");
     assert!(begin.elapsed() < SOON);
 }
 

@@ -628,8 +628,8 @@ async fn the_end_of_a_task_ends_all_questions_to_it() {
     task.kill();
     let whom = task.identity();
     assert_eq!(timeout(SOON, kept).await.unwrap(), Err(AskError::Unanswered(whom.clone())));
-    assert_eq!(timeout(SOON, unread).await.unwrap(), Err(AskError::Unanswered(whom.clone())));
-    assert_eq!(timeout(SOON, unread_too).await.unwrap(), Err(AskError::Unanswered(whom.clone())));
+    assert_eq!(timeout(SOON, unread).await.unwrap(), Err(AskError::Unread(whom.clone())));
+    assert_eq!(timeout(SOON, unread_too).await.unwrap(), Err(AskError::Unread(whom.clone())));
     assert_eq!(timeout(SOON, waiting).await.unwrap(), Err(AskError::Closed(whom)));
 }
 
@@ -639,8 +639,8 @@ async fn a_task_that_never_began_answers_nothing_and_says_so() {
     let mut asked = pin!(task.ask(Question::Keep));
     assert!(asked.as_mut().now_or_never().is_none());
     task.kill();
-    let unanswered = Err(AskError::Unanswered(task.identity()));
-    assert_eq!(timeout(SOON, asked).await.unwrap(), unanswered);
+    let unread = Err(AskError::Unread(task.identity()));
+    assert_eq!(timeout(SOON, asked).await.unwrap(), unread);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::ask::{AskError, Reply};
+use crate::ask::{Answer, AskError, Reply};
 use crate::names::FindError;
 use crate::reference::TaskRef;
 use crate::send::SendError;
@@ -156,9 +156,9 @@ impl<M: Send + 'static> NamedRef<M> {
         }
     }
 
-    /// As [`TaskRef::ask`], but waits until somebody has the name; if that task ends before it has room,
-    /// the next one is asked. Once it is asked, a question is not asked again: if the task ends with
-    /// it, there is no answer.
+    /// As [`TaskRef::ask`], but waits until somebody has the name. If that task ends before it has read
+    /// the question, the next one is asked: `question` makes it anew. Once somebody has read it, it is
+    /// not asked again: if that task ends with it, there is no answer.
     ///
     /// # Errors
     ///
@@ -169,35 +169,36 @@ impl<M: Send + 'static> NamedRef<M> {
     /// If the future is dropped, the question may or may not have been asked.
     pub async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(Reply<T>) -> M,
+        mut question: impl FnMut(Reply<T>) -> M,
     ) -> Result<T, NamedAskError> {
         let deadline = Deadline::new(self.timeout);
-        let (sender, answer) = oneshot::channel();
-        let question = question(Reply::new(sender));
-        let task = self.deliver_until(question, deadline).await.map_err(|error| match error {
-            NamedSendError::NotFound { source, .. } => NamedAskError::NotFound(source),
-            NamedSendError::TimedOut { name, after, .. } => NamedAskError::NotAsked { name, after },
-            NamedSendError::NotSent(error) => {
-                NamedAskError::NoAnswer(AskError::Closed(error.task().clone()))
-            }
-        })?;
-        let answered = match deadline.left() {
-            Some(left) => tokio::time::timeout(left, answer).await,
-            None => Ok(answer.await),
-        };
-        let task = task.identity();
-        let after = self.timeout.unwrap_or_default();
-        let answer = answered.map_err(|_| AskError::TimedOut { task: task.clone(), after });
-        answer
-            .and_then(|answer| answer.map_err(|_| AskError::Unanswered(task)))
-            .map_err(NamedAskError::NoAnswer)
+        loop {
+            let (sender, answer) = oneshot::channel();
+            let question = question(Reply::new(sender));
+            let delivered = self.deliver_until(question, deadline).await;
+            let task = delivered.map_err(NamedAskError::not_asked)?.identity();
+            let answered = match deadline.left() {
+                Some(left) => tokio::time::timeout(left, answer).await,
+                None => Ok(answer.await),
+            };
+            return Err(NamedAskError::NoAnswer(match answered {
+                Ok(Ok(Answer::Given(answer))) => return Ok(answer),
+                Ok(Ok(Answer::Unread)) => continue,
+                Ok(Err(_)) => AskError::Unanswered(task),
+                Err(_) => AskError::TimedOut { task, after: self.timeout.unwrap_or_default() },
+            }));
+        }
     }
 
     async fn locate(&self, deadline: Deadline) -> Result<TaskRef<M>, FindError> {
-        match deadline.left() {
-            Some(left) => TaskRef::locate(&self.name).timeout(left).await,
-            None => TaskRef::locate(&self.name).await,
-        }
+        let Some(left) = deadline.left() else { return TaskRef::locate(&self.name).await };
+        TaskRef::locate(&self.name).timeout(left).await.map_err(|error| match error {
+            // Not what was left of it.
+            FindError::TimedOut { name, .. } => {
+                FindError::TimedOut { name, after: self.timeout.unwrap_or_default() }
+            }
+            other => other,
+        })
     }
 }
 
@@ -207,6 +208,18 @@ impl<M> NamedSendError<M> {
         match self {
             Self::NotFound { message, .. } | Self::TimedOut { message, .. } => message,
             Self::NotSent(error) => error.into_message(),
+        }
+    }
+}
+
+impl NamedAskError {
+    fn not_asked<M>(error: NamedSendError<M>) -> Self {
+        match error {
+            NamedSendError::NotFound { source, .. } => Self::NotFound(source),
+            NamedSendError::TimedOut { name, after, .. } => Self::NotAsked { name, after },
+            NamedSendError::NotSent(error) => {
+                Self::NoAnswer(AskError::Closed(error.task().clone()))
+            }
         }
     }
 }
