@@ -27,14 +27,14 @@ pub enum RecipientError {
     Closed(Identity),
 }
 
-pub(crate) trait Receive<T>: Send + Sync {
+trait Receive<T>: Send + Sync {
     fn identity(&self) -> Identity;
     fn receive(&self, value: T) -> Received<'_>;
     fn is_closed(&self) -> bool;
 }
 
 /// What became of a value.
-pub(crate) enum Received<'a> {
+enum Received<'a> {
     Yes,
     /// There is no room; this waits for it: true if the value got in.
     Waits(Pin<Box<dyn Future<Output = bool> + Send + 'a>>),

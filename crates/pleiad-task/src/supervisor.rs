@@ -31,6 +31,7 @@ pub use named::{NamedAskError, NamedRef, NamedSendError};
 /// in their order. Started means spawned: who needs an earlier one
 /// [locates](crate::TaskRef::locate) it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Strategy {
     /// Nobody: children do not need each other.
     OneForOne,

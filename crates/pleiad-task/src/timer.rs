@@ -10,7 +10,8 @@ use crate::reference::TaskRef;
 pub struct Timer(AbortHandle);
 
 impl Timer {
-    /// Sends nothing more. A message that is in the mailbox already stays there.
+    /// Sends nothing more, but what is being sent at this moment. A message that is in the mailbox
+    /// already stays there.
     pub fn cancel(&self) {
         self.0.abort();
     }
@@ -22,8 +23,9 @@ impl Timer {
 }
 
 impl<M: Send + 'static> TaskRef<M> {
-    /// Sends `message` after this time. Does not keep the mailbox open; waits for room, if there is
-    /// none.
+    /// Sends `message` after this time, to the millisecond. Does not keep the mailbox open; waits for
+    /// room, if there is none. If nobody else keeps it open then, or the task has ended, the message is
+    /// dropped.
     ///
     /// # Panics
     ///

@@ -17,6 +17,7 @@ use crate::supervisor::{ChildStartError, Supervisor};
 
 /// Whether a child that has ended is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Restart {
     /// However it ended. The default.
     #[default]

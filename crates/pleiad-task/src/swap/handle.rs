@@ -31,9 +31,9 @@ where
 {
     /// Offers `function` to the task, to go on with, and waits until it has accepted.
     ///
-    /// The task sees it when it next asks for a [`SwapEvent`](crate::SwapEvent): until then the offer waits, and a later
-    /// one takes its place. See [`HotSwap::timeout`]. The first message that the new function gets is
-    /// the one that the old one would have got.
+    /// The task sees it when it next asks for a [`SwapEvent`](crate::SwapEvent): until then the offer
+    /// waits, and a later one takes its place. See [`HotSwap::timeout`]. The first message that the new
+    /// function gets is the one that the old one would have got.
     ///
     /// # Errors
     ///

@@ -16,6 +16,7 @@ use crate::swap::mailbox::SwapMailbox;
 use crate::swap::slot::Slot;
 
 /// How the function of a swappable task ends.
+#[must_use = "a function goes on as this says only if it returns it"]
 pub enum Flow<M, S> {
     /// So does the task; this is its result.
     Done(S),
