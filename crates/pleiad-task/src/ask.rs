@@ -10,27 +10,27 @@ use tokio::sync::oneshot;
 
 use crate::current;
 use crate::deadline::Deadline;
-use crate::identity::Identity;
+use crate::identity::{Identity, TaskId};
 use crate::reference::TaskRef;
 use crate::send::{Deliver, DeliverError, SendError};
 
 /// Where the answer to a question goes: see [`TaskRef::ask`]. May be kept, and passed on to another
 /// task; if it is dropped, the question is left unanswered, and whoever asked is told so at once.
 #[must_use = "if it is dropped, the question stays unanswered"]
-pub struct Reply<T>(Option<oneshot::Sender<Answer<T>>>);
+pub struct Reply<T> {
+    /// None: it has answered.
+    sender: Option<oneshot::Sender<Answer<T>>>,
+    asked: TaskId,
+}
 
 /// What comes of a question.
-pub(crate) enum Answer<T> {
+enum Answer<T> {
     Given(T),
-    /// It was dropped before anybody had read it.
+    /// It was dropped before the task that was asked had read it.
     Unread,
 }
 
 impl<T> Reply<T> {
-    pub(crate) fn new(sender: oneshot::Sender<Answer<T>>) -> Self {
-        Self(Some(sender))
-    }
-
     /// Answers. If nobody waits any more, the answer is dropped: see [`try_send`](Self::try_send).
     pub fn send(self, answer: T) {
         let _ = self.try_send(answer);
@@ -42,7 +42,7 @@ impl<T> Reply<T> {
     ///
     /// The answer.
     pub fn try_send(mut self, answer: T) -> Result<(), T> {
-        match self.0.take().map(|sender| sender.send(Answer::Given(answer))) {
+        match self.sender.take().map(|sender| sender.send(Answer::Given(answer))) {
             Some(Err(Answer::Given(answer))) => Err(answer),
             _ => Ok(()),
         }
@@ -50,7 +50,7 @@ impl<T> Reply<T> {
 
     /// Whether somebody still waits.
     pub fn is_wanted(&self) -> bool {
-        self.0.as_ref().is_some_and(|sender| !sender.is_closed())
+        self.sender.as_ref().is_some_and(|sender| !sender.is_closed())
     }
 
     /// Waits until nobody waits any more, to stop a work that has become useless.
@@ -59,7 +59,7 @@ impl<T> Reply<T> {
     ///
     /// May be dropped at any time.
     pub async fn unwanted(&mut self) {
-        if let Some(sender) = &mut self.0 {
+        if let Some(sender) = &mut self.sender {
             sender.closed().await;
         }
     }
@@ -67,7 +67,8 @@ impl<T> Reply<T> {
 
 impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
-        if let Some(sender) = self.0.take_if(|_| current::discards()) {
+        // In the mailbox of another, it has been read: it was passed on.
+        if let Some(sender) = self.sender.take_if(|_| current::discards(self.asked)) {
             let _ = sender.send(Answer::Unread);
         }
     }
@@ -132,7 +133,8 @@ enum Question<'a, M> {
 impl<'a, M: Send + 'static, T> Ask<'a, M, T> {
     pub(crate) fn new(task: &'a TaskRef<M>, question: impl FnOnce(Reply<T>) -> M) -> Self {
         let (sender, answer) = oneshot::channel();
-        let question = Question::Usual(task.deliver(question(Reply::new(sender))));
+        let reply = Reply { sender: Some(sender), asked: task.id() };
+        let question = Question::Usual(task.deliver(question(reply)));
         Self { task, question, answer, deadline: Deadline::None }
     }
 

@@ -61,7 +61,7 @@ impl<M> TaskCell<M> {
     fn settle(&self, mut remains: Remains<M>) {
         remains.wake();
         let life = remains.life.take();
-        if let Some(failure) = remains.discard() {
+        if let Some(failure) = remains.discard(self.id) {
             tracing::error!(task = %self.identity(), %failure, "a message has failed to be dropped");
         }
         if let Some(life) = life {

@@ -13,7 +13,7 @@ use crate::identity::TaskId;
 
 thread_local! {
     static CURRENT: Cell<Option<(TaskId, usize)>> = const { Cell::new(None) };
-    static DISCARDS: Cell<bool> = const { Cell::new(false) };
+    static DISCARDS: Cell<Option<TaskId>> = const { Cell::new(None) };
     static LAST_PANIC: RefCell<Option<Panic>> = const { RefCell::new(None) };
 }
 
@@ -72,12 +72,12 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     })
 }
 
-/// Drops messages that nobody has read, also when one of them panics. Gives the failure of the first
-/// that does.
-pub(crate) fn discard<T>(values: impl IntoIterator<Item = T>) -> Option<Failure> {
+/// Drops messages that `task` has not read, also when one of them panics. Gives the failure of the
+/// first that does.
+pub(crate) fn discard<T>(task: TaskId, values: impl IntoIterator<Item = T>) -> Option<Failure> {
     let mut failure = None;
     if std::mem::needs_drop::<T>() {
-        let _discarding = Discarding(DISCARDS.replace(true));
+        let _discarding = Discarding(DISCARDS.replace(Some(task)));
         for value in values {
             if let Err(failed) = catch(|| drop(value)) {
                 failure.get_or_insert(failed);
@@ -87,13 +87,13 @@ pub(crate) fn discard<T>(values: impl IntoIterator<Item = T>) -> Option<Failure>
     failure
 }
 
-/// Whether this thread is about to [`discard`] messages.
-pub(crate) fn discards() -> bool {
-    DISCARDS.get()
+/// Whether this thread is about to [`discard`] messages of `task`.
+pub(crate) fn discards(task: TaskId) -> bool {
+    DISCARDS.get() == Some(task)
 }
 
 /// Until this is dropped.
-struct Discarding(bool);
+struct Discarding(Option<TaskId>);
 
 impl Drop for Discarding {
     fn drop(&mut self) {

@@ -316,8 +316,9 @@ impl<M> Unpin for Mailbox<M> {}
 impl<M> Drop for Mailbox<M> {
     fn drop(&mut self) {
         let remains = self.cell.queue.deafen();
-        let batch = current::discard(self.batch.drain(..));
-        let failure = remains.and_then(|remains| remains.discard()).or(batch);
+        let id = self.cell.id();
+        let batch = current::discard(id, self.batch.drain(..));
+        let failure = remains.and_then(|remains| remains.discard(id)).or(batch);
         if let Some(failure) = failure {
             let task = self.cell.identity();
             tracing::error!(%task, %failure, "a message has failed to be dropped");

@@ -683,6 +683,23 @@ async fn who_answers_sees_whether_somebody_waits() {
     assert_eq!(reply.try_send(5), Err(5));
 }
 
+/// Goal: a question that was read, and passed on, is not asked again, whatever becomes of it.
+#[tokio::test]
+async fn a_question_that_was_passed_on_was_read() {
+    let (other, unread) = open::<Reply<u32>>(8);
+    let to = TaskRef::clone(&other);
+    let task = spawn(async move |mut mailbox: Mailbox<Reply<u32>>| {
+        while let Some(question) = mailbox.recv().await {
+            to.deliver(question).await.unwrap();
+        }
+    });
+    let mut ask = task.ask(|reply| reply);
+    assert!(timeout(Duration::from_millis(10), &mut ask).await.is_err());
+    assert_eq!(unread.len(), 1);
+    drop(unread);
+    assert_eq!(timeout(SOON, ask).await.unwrap(), Err(AskError::Unanswered(task.identity())));
+}
+
 #[tokio::test]
 async fn an_answer_may_come_from_another_task() {
     let helper = spawn(|mut mailbox: Mailbox<Reply<u32>>| async move {

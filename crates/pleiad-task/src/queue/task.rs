@@ -7,6 +7,7 @@ use std::task::Waker;
 
 use crate::current;
 use crate::exit::Failure;
+use crate::identity::TaskId;
 use crate::life::Life;
 use crate::queue::bits::{CLOSED, DEAF, ENDED, KILLED, ROOTED, SHUT, STOPPED};
 use crate::queue::{Queue, Source, State, WAITING};
@@ -29,10 +30,10 @@ impl<M> Remains<M> {
     }
 
     /// Drops all messages. Gives the failure of the first that has panicked.
-    pub(crate) fn discard(self) -> Option<Failure> {
-        let queue = current::discard(self.queue);
-        let urgent = current::discard(self.urgent);
-        let sources = current::discard(self.sources);
+    pub(crate) fn discard(self, task: TaskId) -> Option<Failure> {
+        let queue = current::discard(task, self.queue);
+        let urgent = current::discard(task, self.urgent);
+        let sources = current::discard(task, self.sources);
         queue.or(urgent).or(sources)
     }
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use proptest::prelude::*;
 
 use super::{Delivery, Matching, Queue, Refusal, Scanned, TryRecv, UNBOUNDED, bits};
+use crate::identity::TaskId;
 
 /// A call, and what it needs; numbers choose among what there is.
 #[derive(Debug, Clone, Copy)]
@@ -366,7 +367,7 @@ fn run(capacity: u32, calls: &[Call]) {
                 } else {
                     queue.deafen()
                 };
-                assert!(remains.and_then(|remains| remains.discard()).is_none());
+                assert!(remains.and_then(|remains| remains.discard(TaskId::next())).is_none());
                 batch.clear();
                 model.gone = true;
                 model.urgent.clear();

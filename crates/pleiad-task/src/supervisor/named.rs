@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::ask::{Answer, AskError, Reply};
+use crate::ask::{AskError, Reply};
 use crate::names::FindError;
 use crate::reference::TaskRef;
 use crate::send::SendError;
@@ -118,16 +117,8 @@ impl<M: Send + 'static> NamedRef<M> {
     ///
     /// As for [`TaskRef::deliver`]: if the future is dropped, the message is dropped too, unless it has
     /// got in since the last poll.
-    pub async fn deliver(&self, message: M) -> Result<(), NamedSendError<M>> {
-        self.deliver_until(message, Deadline::new(self.timeout)).await.map(drop)
-    }
-
-    /// Gives who has it.
-    async fn deliver_until(
-        &self,
-        mut message: M,
-        deadline: Deadline,
-    ) -> Result<TaskRef<M>, NamedSendError<M>> {
+    pub async fn deliver(&self, mut message: M) -> Result<(), NamedSendError<M>> {
+        let deadline = Deadline::new(self.timeout);
         loop {
             let task = match self.locate(deadline).await {
                 Ok(task) => task,
@@ -139,17 +130,10 @@ impl<M: Send + 'static> NamedRef<M> {
                 None => delivery.await,
             };
             message = match delivered {
-                Ok(()) => return Ok(task),
+                Ok(()) => return Ok(()),
                 Err(error) => error.into_message(),
             };
-            let is_over = match deadline.left() {
-                Some(left) => tokio::time::timeout(left, task.ended()).await.is_err(),
-                None => {
-                    task.ended().await;
-                    false
-                }
-            };
-            if is_over {
+            if !ends_before(deadline, &task).await {
                 let (name, after) = (self.name.to_string(), self.timeout.unwrap_or_default());
                 return Err(NamedSendError::TimedOut { name, after, message });
             }
@@ -172,21 +156,26 @@ impl<M: Send + 'static> NamedRef<M> {
         mut question: impl FnMut(Reply<T>) -> M,
     ) -> Result<T, NamedAskError> {
         let deadline = Deadline::new(self.timeout);
+        let after = self.timeout.unwrap_or_default();
         loop {
-            let (sender, answer) = oneshot::channel();
-            let question = question(Reply::new(sender));
-            let delivered = self.deliver_until(question, deadline).await;
-            let task = delivered.map_err(NamedAskError::not_asked)?.identity();
+            let task = self.locate(deadline).await.map_err(NamedAskError::NotFound)?;
+            let ask = task.ask(&mut question);
             let answered = match deadline.left() {
-                Some(left) => tokio::time::timeout(left, answer).await,
-                None => Ok(answer.await),
+                Some(left) => ask.timeout(left).await,
+                None => ask.await,
             };
-            return Err(NamedAskError::NoAnswer(match answered {
-                Ok(Ok(Answer::Given(answer))) => return Ok(answer),
-                Ok(Ok(Answer::Unread)) => continue,
-                Ok(Err(_)) => AskError::Unanswered(task),
-                Err(_) => AskError::TimedOut { task, after: self.timeout.unwrap_or_default() },
-            }));
+            match answered {
+                Ok(answer) => return Ok(answer),
+                Err(AskError::Closed(_) | AskError::Unread(_))
+                    if ends_before(deadline, &task).await => {}
+                Err(AskError::Closed(_) | AskError::Unread(_) | AskError::NotAsked { .. }) => {
+                    return Err(NamedAskError::NotAsked { name: self.name.to_string(), after });
+                }
+                Err(AskError::TimedOut { task, .. }) => {
+                    return Err(NamedAskError::NoAnswer(AskError::TimedOut { task, after }));
+                }
+                Err(error) => return Err(NamedAskError::NoAnswer(error)),
+            }
         }
     }
 
@@ -212,14 +201,13 @@ impl<M> NamedSendError<M> {
     }
 }
 
-impl NamedAskError {
-    fn not_asked<M>(error: NamedSendError<M>) -> Self {
-        match error {
-            NamedSendError::NotFound { source, .. } => Self::NotFound(source),
-            NamedSendError::TimedOut { name, after, .. } => Self::NotAsked { name, after },
-            NamedSendError::NotSent(error) => {
-                Self::NoAnswer(AskError::Closed(error.task().clone()))
-            }
+/// Waits for the end of a task. Whether it came in time.
+async fn ends_before<M: Send + 'static>(deadline: Deadline, task: &TaskRef<M>) -> bool {
+    match deadline.left() {
+        Some(left) => tokio::time::timeout(left, task.ended()).await.is_ok(),
+        None => {
+            task.ended().await;
+            true
         }
     }
 }
