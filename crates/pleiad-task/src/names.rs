@@ -124,6 +124,10 @@ fn names() -> MutexGuard<'static, HashMap<Arc<str>, Entry>> {
 
 /// Gives a task a name until it ends.
 pub(crate) fn register<M: Send + 'static>(name: &str, task: &TaskRef<M>) -> Result<(), NameTaken> {
+    if names().get(name).is_some_and(|entry| entry.task == Some(task.id())) {
+        // It has it already.
+        return Ok(());
+    }
     let key = insert(name, task)?;
     let known = task.cell.queue.life_mut(|life, attention| {
         let alive = attention & bits::ENDED == 0;

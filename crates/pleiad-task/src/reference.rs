@@ -11,7 +11,7 @@ use crate::identity::{Identity, TaskId};
 use crate::monitor::{Monitor, MonitorError};
 use crate::queue::{Refusal, bits};
 use crate::recipient::Recipient;
-use crate::send::{Deliver, DeliverError, SendError};
+use crate::send::{Deliver, SendError};
 
 /// A reference to a task that takes messages of the type `M`.
 ///
@@ -35,7 +35,8 @@ pub struct WeakTaskRef<M> {
 impl<M: Send + 'static> TaskRef<M> {
     /// Puts `message` into the mailbox, without ever waiting.
     ///
-    /// `Ok` says that it is there, not that it has been or will be read.
+    /// `Ok` says that it is taken: it is in the mailbox of a task of this process, as all are today. It
+    /// does not say that it has been or will be read.
     ///
     /// # Errors
     ///
@@ -75,20 +76,6 @@ impl<M: Send + 'static> TaskRef<M> {
     /// [time-out](Deliver::timeout) says which it was.
     pub fn deliver(&self, message: M) -> Deliver<'_, M> {
         Deliver::new(self, message)
-    }
-
-    /// As [`deliver`](Self::deliver), for threads that run no tasks: blocks the thread.
-    ///
-    /// # Errors
-    ///
-    /// [`DeliverError::Closed`]; the message comes back.
-    ///
-    /// # Panics
-    ///
-    /// In async code, which must not block its thread.
-    #[track_caller]
-    pub fn deliver_blocking(&self, message: M) -> Result<(), DeliverError<M>> {
-        crate::block::on(self.deliver(message))
     }
 
     /// Asks a question and waits for the answer: `question` makes a message of the place where the

@@ -176,6 +176,16 @@ fn poll_grace<M>(
     if extras.grace.as_ref().is_none_or(|(before, _)| *before != grace) {
         extras.grace = None;
     }
-    let (_, end) = extras.grace.get_or_insert_with(|| (grace, Box::pin(sleep(grace))));
+    let (_, end) = match &mut extras.grace {
+        Some(running) => running,
+        none => match current::catch(|| Box::pin(sleep(grace))) {
+            Ok(sleep) => none.insert((grace, sleep)),
+            Err(failure) => {
+                let task = cell.identity();
+                tracing::error!(%task, %failure, "a task gets no grace: its runtime has no timers");
+                return Poll::Ready(());
+            }
+        },
+    };
     end.as_mut().poll(cx)
 }

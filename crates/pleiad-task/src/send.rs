@@ -145,6 +145,20 @@ impl<'a, M> Deliver<'a, M> {
         self
     }
 
+    /// As awaiting it, for threads that run no tasks: blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// See [`DeliverError`]; the message comes back.
+    ///
+    /// # Panics
+    ///
+    /// In async code, which must not block its thread.
+    #[track_caller]
+    pub fn blocking(self) -> Result<(), DeliverError<M>> {
+        crate::block::on(self)
+    }
+
     fn queue(&self) -> &'a Queue<M> {
         &self.task.cell.queue
     }

@@ -124,7 +124,7 @@ fn threads_talk_to_tasks() {
     });
     let summed = TaskBuilder::new().on(runtime.handle()).capacity(1).spawn_blocking(sum);
     for n in 0..100 {
-        summed.deliver_blocking(n).unwrap();
+        summed.deliver(n).blocking().unwrap();
     }
     assert_eq!(summed.join_blocking().unwrap(), 4950);
     task.kill();
@@ -149,7 +149,7 @@ fn a_thread_that_waits_is_told_of_the_end() {
     task.kill();
     assert_eq!(asks.join().unwrap(), Err(AskError::Unread(task.identity())));
     assert_eq!(waits.join().unwrap(), Err(AskError::Closed(task.identity())));
-    assert!(task.deliver_blocking(reply_to_nobody(&runtime)).is_err());
+    assert!(task.deliver(reply_to_nobody(&runtime)).blocking().is_err());
 }
 
 fn reply_to_nobody(runtime: &Runtime) -> Reply<u32> {

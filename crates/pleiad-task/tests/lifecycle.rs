@@ -869,3 +869,15 @@ async fn a_task_may_monitor_from_within() {
     });
     assert!(task.await.unwrap().unwrap().reason.is_returned());
 }
+
+/// Goal: without timers there is no grace, and the task ends as if it were over.
+#[test]
+fn a_task_of_a_runtime_without_timers_gets_no_grace() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let task = spawn(|_mailbox: Mailbox<()>| pending::<()>());
+        tokio::task::yield_now().await;
+        task.terminate();
+        assert!(task.await.unwrap_err().reason.is_terminated());
+    });
+}

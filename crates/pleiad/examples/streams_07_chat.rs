@@ -221,7 +221,7 @@ async fn join(address: &str, name: &str) -> pleiad::Result<()> {
     let task = client.clone();
     thread::spawn(move || {
         for line in io::stdin().lines().map_while(Result::ok) {
-            if task.deliver_blocking(line).is_err() {
+            if task.deliver(line).blocking().is_err() {
                 return;
             }
         }
