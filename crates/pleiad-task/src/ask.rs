@@ -18,16 +18,15 @@ use crate::send::{Deliver, DeliverError, SendError};
 /// task; if it is dropped, the question is left unanswered, and whoever asked is told so at once.
 #[must_use = "if it is dropped, the question stays unanswered"]
 pub struct Reply<T> {
-    /// None: it has answered.
+    // No more than a pointer, for it is moved from hand to hand. None: it has answered.
     sender: Option<oneshot::Sender<Answer<T>>>,
-    asked: TaskId,
 }
 
 /// What comes of a question.
 enum Answer<T> {
     Given(T),
-    /// It was dropped before the task that was asked had read it.
-    Unread,
+    /// It was dropped unread, in the mailbox of this task.
+    Unread(TaskId),
 }
 
 impl<T> Reply<T> {
@@ -67,9 +66,10 @@ impl<T> Reply<T> {
 
 impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
-        // In the mailbox of another, it has been read: it was passed on.
-        if let Some(sender) = self.sender.take_if(|_| current::discards(self.asked)) {
-            let _ = sender.send(Answer::Unread);
+        if let Some(task) = current::discards()
+            && let Some(sender) = self.sender.take()
+        {
+            let _ = sender.send(Answer::Unread(task));
         }
     }
 }
@@ -133,7 +133,7 @@ enum Question<'a, M> {
 impl<'a, M: Send + 'static, T> Ask<'a, M, T> {
     pub(crate) fn new(task: &'a TaskRef<M>, question: impl FnOnce(Reply<T>) -> M) -> Self {
         let (sender, answer) = oneshot::channel();
-        let reply = Reply { sender: Some(sender), asked: task.id() };
+        let reply = Reply { sender: Some(sender) };
         let question = Question::Usual(task.deliver(question(reply)));
         Self { task, question, answer, deadline: Deadline::None }
     }
@@ -185,10 +185,11 @@ impl<M: Send + 'static, T> Future for Ask<'_, M, T> {
         }
         match Pin::new(&mut this.answer).poll(cx) {
             Poll::Ready(Ok(Answer::Given(answer))) => return Poll::Ready(Ok(answer)),
-            Poll::Ready(Ok(Answer::Unread)) => {
+            Poll::Ready(Ok(Answer::Unread(by))) if by == this.task.id() => {
                 return Poll::Ready(Err(AskError::Unread(this.task.identity())));
             }
-            Poll::Ready(Err(_)) => {
+            // In the mailbox of another, it has been read: it was passed on.
+            Poll::Ready(Ok(Answer::Unread(_)) | Err(_)) => {
                 return Poll::Ready(Err(AskError::Unanswered(this.task.identity())));
             }
             Poll::Pending => (),

@@ -20,7 +20,7 @@ pub(crate) struct TaskCell<M> {
 /// How a task ended, before anybody has heard of it.
 pub(crate) enum End {
     Returned,
-    Failed(Failure),
+    Failed(Box<Failure>),
     Terminated,
 }
 
@@ -44,7 +44,7 @@ impl<M> TaskCell<M> {
             End::Returned => (bits::RETURNED, None),
             End::Failed(failure) => {
                 tracing::warn!(task = %self.identity(), %failure, "a task has failed");
-                (bits::FAILED, Some(Arc::new(failure)))
+                (bits::FAILED, Some(Arc::from(failure)))
             }
             End::Terminated => (bits::TERMINATED, None),
         };

@@ -57,7 +57,7 @@ impl Drop for Entered {
 
 /// Runs `f`; a panic in it becomes a [`Failure`].
 #[inline]
-pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
+pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Box<Failure>> {
     panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
         let message = text(&*payload);
         // A payload may panic itself when it is dropped.
@@ -68,7 +68,7 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
         // another, which was caught.
         let seen = LAST_PANIC.take().filter(|seen| seen.text == message);
         let (location, backtrace) = seen.map(|seen| (seen.location, seen.backtrace)).unzip();
-        Failure { message, location, backtrace: backtrace.flatten() }
+        Box::new(Failure { message, location, backtrace: backtrace.flatten() })
     })
 }
 
@@ -80,16 +80,16 @@ pub(crate) fn discard<T>(task: TaskId, values: impl IntoIterator<Item = T>) -> O
         let _discarding = Discarding(DISCARDS.replace(Some(task)));
         for value in values {
             if let Err(failed) = catch(|| drop(value)) {
-                failure.get_or_insert(failed);
+                failure.get_or_insert(*failed);
             }
         }
     }
     failure
 }
 
-/// Whether this thread is about to [`discard`] messages of `task`.
-pub(crate) fn discards(task: TaskId) -> bool {
-    DISCARDS.get() == Some(task)
+/// The task whose messages this thread is about to [`discard`].
+pub(crate) fn discards() -> Option<TaskId> {
+    DISCARDS.get()
 }
 
 /// Until this is dropped.

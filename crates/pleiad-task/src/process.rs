@@ -179,7 +179,7 @@ pub async fn run_at_exit() -> Result<Vec<Failure>, JoinAllError> {
     while let Some(action) = next_action() {
         match current::catch(action) {
             Ok(running) => failures.extend(Caught(running).await.err()),
-            Err(failure) => failures.push(failure),
+            Err(failure) => failures.push(*failure),
         }
     }
     for failure in &failures {
@@ -207,7 +207,7 @@ impl Future for Caught {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match current::catch(|| self.0.as_mut().poll(cx)) {
             Ok(polled) => polled.map(Ok),
-            Err(failure) => Poll::Ready(Err(failure)),
+            Err(failure) => Poll::Ready(Err(*failure)),
         }
     }
 }

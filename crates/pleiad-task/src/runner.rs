@@ -139,7 +139,8 @@ where
                     }
                     Ok(Some(Poll::Ready(Ok(value)))) => Ok(value),
                     Ok(Some(Poll::Ready(Err(message)))) => {
-                        Err(End::Failed(Failure { message, location: None, backtrace: None }))
+                        let failure = Failure { message, location: None, backtrace: None };
+                        Err(End::Failed(Box::new(failure)))
                     }
                     Ok(None) => Err(End::Terminated),
                     Err(failure) => Err(End::Failed(failure)),

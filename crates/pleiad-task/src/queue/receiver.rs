@@ -81,7 +81,13 @@ impl<M> Queue<M> {
         if attention & STOPPED != 0 {
             return Poll::Ready(None);
         }
-        let (message, woken) = self.take(&mut state, batch);
+        let (message, woken) = if batch.is_empty() && is_plain(&state) && state.queue.len() < 2 {
+            // As when two tasks talk: not worth a change of buffers.
+            self.reader.store(0, Ordering::Relaxed);
+            (state.queue.pop(), Vec::new())
+        } else {
+            self.take(&mut state, batch)
+        };
         if message.is_none() {
             if attention & (CLOSED | DEAF) != 0 {
                 return Poll::Ready(None);
@@ -282,10 +288,6 @@ impl<M> Queue<M> {
         }
         let mut woken = self.admit(state);
         if batch.is_empty() {
-            if attention & SOURCES == 0 && state.queue.len() == 1 && state.rare.is_none() {
-                // As when two tasks talk: not worth a change of buffers.
-                return (state.queue.pop(), woken);
-            }
             self.refill(state, batch);
         }
         let message = batch.pop_front();
@@ -363,6 +365,11 @@ impl<M> Queue<M> {
             self.set(URGENT);
         }
     }
+}
+
+/// Whether it has messages and a waker at most: nobody waits, nothing is urgent, nobody looks.
+fn is_plain<M>(state: &State<M>) -> bool {
+    state.rare.is_none()
 }
 
 /// Takes out what a burst has needed, when the receiver begins to wait, and all has been read: to be

@@ -191,7 +191,7 @@ where
         let future = me.register(name).map_err(Cause::Name).and_then(|()| {
             current::catch(|| function(mailbox)).map_err(|failure| {
                 me.unregister(name);
-                Cause::Panic(Arc::new(failure))
+                Cause::Panic(Arc::from(failure))
             })
         });
         match future {
