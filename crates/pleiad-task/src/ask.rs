@@ -1,6 +1,5 @@
 use std::fmt;
 use std::future::Future;
-use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,8 +10,8 @@ use tokio::sync::oneshot;
 use crate::current;
 use crate::deadline::Deadline;
 use crate::identity::{Identity, TaskId};
+use crate::queue::{Delivery, Refusal};
 use crate::reference::TaskRef;
-use crate::send::{Deliver, DeliverError, SendError};
 
 /// Where the answer to a question goes: see [`TaskRef::ask`]. May be kept, and passed on to another
 /// task; if it is dropped, the question is left unanswered, and whoever asked is told so at once.
@@ -119,23 +118,18 @@ pub enum AskError {
 #[must_use = "a question is asked when this is awaited"]
 pub struct Ask<'a, M, T> {
     task: &'a TaskRef<M>,
-    question: Question<'a, M>,
+    question: Delivery<M>,
+    is_urgent: bool,
     answer: oneshot::Receiver<Answer<T>>,
     deadline: Deadline,
-}
-
-enum Question<'a, M> {
-    Usual(Deliver<'a, M>),
-    Urgent(M),
-    Asked,
 }
 
 impl<'a, M: Send + 'static, T> Ask<'a, M, T> {
     pub(crate) fn new(task: &'a TaskRef<M>, question: impl FnOnce(Reply<T>) -> M) -> Self {
         let (sender, answer) = oneshot::channel();
         let reply = Reply { sender: Some(sender) };
-        let question = Question::Usual(task.deliver(question(reply)));
-        Self { task, question, answer, deadline: Deadline::None }
+        let question = Delivery::New(question(reply));
+        Self { task, question, is_urgent: false, answer, deadline: Deadline::None }
     }
 
     /// Gives up after so long, the wait for room included. Default: never; but the wait ends when the
@@ -148,11 +142,7 @@ impl<'a, M: Send + 'static, T> Ask<'a, M, T> {
     /// Asks before all that waits in the mailbox and is not urgent: see
     /// [`send_urgent`](TaskRef::send_urgent). Does not wait for room.
     pub fn urgent(mut self) -> Self {
-        if let Question::Usual(mut question) = mem::replace(&mut self.question, Question::Asked)
-            && let Some(question) = question.take_back()
-        {
-            self.question = Question::Urgent(question);
-        }
+        self.is_urgent = true;
         self
     }
 
@@ -179,9 +169,8 @@ impl<M: Send + 'static, T> Future for Ask<'_, M, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if !matches!(this.question, Question::Asked) {
+        if !matches!(this.question, Delivery::Done) {
             ready!(this.poll_question(cx))?;
-            this.question = Question::Asked;
         }
         match Pin::new(&mut this.answer).poll(cx) {
             Poll::Ready(Ok(Answer::Given(answer))) => return Poll::Ready(Ok(answer)),
@@ -208,32 +197,33 @@ impl<M, T> fmt::Debug for Ask<'_, M, T> {
 impl<M: Send + 'static, T> Ask<'_, M, T> {
     /// Ready when the question is in the mailbox.
     fn poll_question(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), AskError>> {
-        let question = match mem::replace(&mut self.question, Question::Asked) {
-            Question::Asked => return Poll::Ready(Ok(())),
-            Question::Urgent(question) => {
-                return Poll::Ready(self.task.send_urgent(question).map_err(|error| match error {
-                    SendError::Full { task, .. } => AskError::Full(task),
-                    SendError::Closed { task, .. } => AskError::Closed(task),
-                }));
-            }
-            Question::Usual(mut question) => match Pin::new(&mut question).poll(cx) {
-                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-                Poll::Ready(Err(
-                    DeliverError::Closed { task, .. } | DeliverError::TimedOut { task, .. },
-                )) => return Poll::Ready(Err(AskError::Closed(task))),
-                Poll::Pending => question,
-            },
-        };
-        let Poll::Ready(after) = self.deadline.poll(cx) else {
-            self.question = Question::Usual(question);
-            return Poll::Pending;
-        };
-        let mut question = question;
+        let queue = &self.task.cell.queue;
+        if self.is_urgent {
+            let pushed =
+                queue.take_back(&mut self.question).map(|urgent| queue.push_urgent(urgent));
+            return Poll::Ready(match pushed {
+                Some(Err((Refusal::Full, _))) => Err(AskError::Full(self.task.identity())),
+                Some(Err((Refusal::Closed, _))) => Err(AskError::Closed(self.task.identity())),
+                Some(Ok(())) | None => Ok(()),
+            });
+        }
+        if let Poll::Ready(delivered) = queue.poll_deliver(&mut self.question, cx) {
+            return Poll::Ready(delivered.map_err(|_| AskError::Closed(self.task.identity())));
+        }
+        let Poll::Ready(after) = self.deadline.poll(cx) else { return Poll::Pending };
         let task = self.task.identity();
-        Poll::Ready(Err(match question.take_back() {
+        Poll::Ready(Err(match queue.take_back(&mut self.question) {
             Some(_) => AskError::NotAsked { task, after },
             // It got in at the last moment.
             None => AskError::TimedOut { task, after },
         }))
+    }
+}
+
+impl<M, T> Drop for Ask<'_, M, T> {
+    fn drop(&mut self) {
+        if matches!(self.question, Delivery::Waiting(_)) {
+            self.task.cell.queue.take_back(&mut self.question);
+        }
     }
 }

@@ -181,7 +181,7 @@ impl<M> Future for Deliver<'_, M> {
             Poll::Pending => (),
         }
         let Poll::Ready(after) = this.deadline.poll(cx) else { return Poll::Pending };
-        Poll::Ready(match this.take_back() {
+        Poll::Ready(match this.queue().take_back(&mut this.delivery) {
             // It got in at the last moment.
             None => Ok(()),
             Some(message) => {
@@ -197,19 +197,10 @@ impl<M> fmt::Debug for Deliver<'_, M> {
     }
 }
 
-impl<M> Deliver<'_, M> {
-    /// The message, if it is not in the mailbox. Then it will not be.
-    pub(crate) fn take_back(&mut self) -> Option<M> {
-        match std::mem::replace(&mut self.delivery, Delivery::Done) {
-            Delivery::Waiting(ticket) => self.queue().cancel(ticket),
-            Delivery::New(message) => Some(message),
-            Delivery::Done => None,
-        }
-    }
-}
-
 impl<M> Drop for Deliver<'_, M> {
     fn drop(&mut self) {
-        self.take_back();
+        if matches!(self.delivery, Delivery::Waiting(_)) {
+            self.queue().take_back(&mut self.delivery);
+        }
     }
 }

@@ -1,6 +1,5 @@
 use std::any::Any;
 use std::fmt;
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -316,11 +315,7 @@ impl<E: End<M>, M: Send> Waits for Waiting<E, M> {
 impl<E: End<M>, M> Waiting<E, M> {
     /// Whether the subscriber has not got the message: it has missed it.
     fn give_up(&mut self) -> bool {
-        let missed = match mem::replace(&mut self.delivery, Delivery::Done) {
-            Delivery::New(message) => Some(message),
-            Delivery::Waiting(ticket) => self.end.queue().cancel(ticket),
-            Delivery::Done => None,
-        };
+        let missed = self.end.queue().take_back(&mut self.delivery);
         if missed.is_some() {
             self.shared.miss(1);
         }

@@ -157,6 +157,15 @@ impl<M> Queue<M> {
         Poll::Pending
     }
 
+    /// Takes back the message of `delivery`, if it is not in the queue.
+    pub(crate) fn take_back(&self, delivery: &mut Delivery<M>) -> Option<M> {
+        match mem::replace(delivery, Delivery::Done) {
+            Delivery::New(message) => Some(message),
+            Delivery::Waiting(ticket) => self.cancel(ticket),
+            Delivery::Done => None,
+        }
+    }
+
     /// Takes back a message that waits, if it still does.
     pub(crate) fn cancel(&self, ticket: u64) -> Option<M> {
         let mut state = self.lock();
