@@ -66,8 +66,8 @@ impl<M: Send + 'static> TaskRef<M> {
     ///
     /// # Errors
     ///
-    /// [`DeliverError::Closed`], and with a time-out [`DeliverError::TimedOut`]; the message comes
-    /// back.
+    /// [`DeliverError::Closed`](crate::DeliverError::Closed), and with a time-out
+    /// [`DeliverError::TimedOut`](crate::DeliverError::TimedOut); the message comes back.
     ///
     /// # Cancel safety
     ///
