@@ -15,7 +15,7 @@ impl TaskId {
         Self(NonZeroU64::new(live::one_more()).expect("2^64 tasks are never reached"))
     }
 
-    /// From 1 on, in the order of the spawns.
+    /// From 1 on, in the order of the spawns of this process.
     pub fn number(self) -> u64 {
         self.0.get()
     }

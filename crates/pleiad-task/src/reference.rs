@@ -163,12 +163,12 @@ impl<M: Send + 'static> TaskRef<M> {
         Ended::new(self.cell.clone())
     }
 
-    /// How the task has ended; `None` as long as it lives.
+    /// How the task has ended; `None` as long as it lives, as far as is known here.
     pub fn exit(&self) -> Option<Exit> {
         self.cell.exit()
     }
 
-    /// Whether the task has not ended.
+    /// Whether the task has not ended, as far as is known here.
     pub fn is_alive(&self) -> bool {
         self.cell.queue.attention() & bits::ENDED == 0
     }
@@ -314,7 +314,8 @@ impl<M> TaskRef<M> {
         self.cell.identity()
     }
 
-    /// Messages in the mailbox that have not been read. A moment later it may be another.
+    /// Messages in the mailbox that have not been read, as far as is known here. A moment later it may
+    /// be another number.
     pub fn queued(&self) -> usize {
         self.cell.queue.len()
     }
