@@ -236,7 +236,7 @@ impl<M> Queue<M> {
     /// The receiver has read a message and has `left` in its batch.
     #[inline]
     fn read(&self, left: usize, settles: bool) {
-        self.reader.store(left as u32, Ordering::Relaxed);
+        self.reader.store(count(left), Ordering::Relaxed);
         if !settles {
             self.settle();
         }
@@ -257,7 +257,7 @@ impl<M> Queue<M> {
 
     /// The receiver waits from now on. Gives a waker that is to be dropped outside of the lock.
     fn register(&self, state: &mut State<M>, unread: usize, cx: &Context<'_>) -> Option<Waker> {
-        self.reader.store(unread as u32 | WAITING, Ordering::Relaxed);
+        self.reader.store(count(unread) | WAITING, Ordering::Relaxed);
         let known = state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         if known {
             return state.rare.as_mut().and_then(|rare| rare.receiver.take());
@@ -270,7 +270,7 @@ impl<M> Queue<M> {
 
     /// The next message, and whom to wake because there is room.
     fn take(&self, state: &mut State<M>, batch: &mut VecDeque<M>) -> (Option<M>, Vec<Waker>) {
-        self.reader.store(batch.len() as u32, Ordering::Relaxed);
+        self.reader.store(count(batch.len()), Ordering::Relaxed);
         let attention = self.attention.load(Ordering::Relaxed);
         if attention & URGENT != 0
             && let Some(rare) = &mut state.rare
@@ -291,7 +291,7 @@ impl<M> Queue<M> {
             self.refill(state, batch);
         }
         let message = batch.pop_front();
-        self.reader.store(batch.len() as u32, Ordering::Relaxed);
+        self.reader.store(count(batch.len()), Ordering::Relaxed);
         woken.extend(self.admit(state));
         (message, woken)
     }
@@ -327,7 +327,7 @@ impl<M> Queue<M> {
         urgent: &mut usize,
     ) -> Vec<Waker> {
         let before = batch.len();
-        self.reader.store((before - *urgent) as u32, Ordering::Relaxed);
+        self.reader.store(count(before - *urgent), Ordering::Relaxed);
         let woken = self.admit(state);
         if let Some(rare) = &mut state.rare {
             for message in rare.urgent.drain(..) {
@@ -346,7 +346,7 @@ impl<M> Queue<M> {
         {
             watch.taken += (batch.len() - before) as u64;
         }
-        self.reader.store((batch.len() - *urgent) as u32, Ordering::Relaxed);
+        self.reader.store(count(batch.len() - *urgent), Ordering::Relaxed);
         woken
     }
 
@@ -365,6 +365,12 @@ impl<M> Queue<M> {
             self.set(URGENT);
         }
     }
+}
+
+/// As [`Queue::reader`] has it: of an unbounded mailbox with more than 2³¹ messages, as many as it can.
+#[inline]
+fn count(messages: usize) -> u32 {
+    messages.min(WAITING as usize - 1) as u32
 }
 
 /// Whether it has messages and a waker at most: nobody waits, nothing is urgent, nobody looks.
