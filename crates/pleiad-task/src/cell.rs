@@ -124,7 +124,7 @@ impl<M> TaskCell<M> {
 
     /// `tell` hears of the end: at once, if it has been. Gives a number for
     /// [`unmonitor`](Self::unmonitor).
-    pub(crate) fn monitor(&self, tell: Box<dyn Tell>) -> Option<u64> {
+    pub(crate) fn monitor(&self, tell: Tell) -> Option<u64> {
         let mut late = None;
         let number = self.queue.life_mut(|life, attention| {
             if attention & bits::ENDED != 0 {
@@ -136,7 +136,7 @@ impl<M> TaskCell<M> {
         if let Some(late) = late
             && let Some(exit) = self.exit()
         {
-            late.tell(exit);
+            late(exit);
         }
         number
     }
@@ -168,7 +168,7 @@ pub(crate) trait AnyCell: Send + Sync {
     fn exit(&self) -> Option<Exit>;
     fn stop(&self, grace: Option<Duration>);
     fn kill(&self);
-    fn monitor(&self, tell: Box<dyn Tell>) -> Option<u64>;
+    fn monitor(&self, tell: Tell) -> Option<u64>;
     fn unmonitor(&self, number: u64) -> bool;
     fn info(&self) -> crate::TaskInfo;
 }
@@ -194,7 +194,7 @@ impl<M: Send + 'static> AnyCell for TaskCell<M> {
         self.kill();
     }
 
-    fn monitor(&self, tell: Box<dyn Tell>) -> Option<u64> {
+    fn monitor(&self, tell: Tell) -> Option<u64> {
         self.monitor(tell)
     }
 

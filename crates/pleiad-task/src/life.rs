@@ -30,19 +30,11 @@ pub(crate) struct Life {
 /// Who is told of an end: a number, to be able to cancel it, and how.
 struct Monitor {
     number: u64,
-    tell: Box<dyn Tell>,
+    tell: Tell,
 }
 
-/// Somebody who wants to know of an end.
-pub(crate) trait Tell: Send {
-    fn tell(self: Box<Self>, exit: Exit);
-}
-
-impl<F: FnOnce(Exit) + Send> Tell for F {
-    fn tell(self: Box<Self>, exit: Exit) {
-        self(exit);
-    }
-}
+/// Hears of an end.
+pub(crate) type Tell = Box<dyn FnOnce(Exit) + Send>;
 
 /// Who waits to be asked to stop: each with its number.
 #[derive(Default)]
@@ -85,7 +77,7 @@ pub(crate) struct Watch {
 
 impl Life {
     /// `tell` will be told of the end.
-    pub(crate) fn add_monitor(&mut self, tell: Box<dyn Tell>) -> u64 {
+    pub(crate) fn add_monitor(&mut self, tell: Tell) -> u64 {
         let number = self.next_monitor;
         self.next_monitor += 1;
         self.monitors.push(Monitor { number, tell });
@@ -93,7 +85,7 @@ impl Life {
     }
 
     /// Gives what is to be dropped outside of the lock, if it was still there.
-    pub(crate) fn remove_monitor(&mut self, number: u64) -> Option<Box<dyn Tell>> {
+    pub(crate) fn remove_monitor(&mut self, number: u64) -> Option<Tell> {
         let index = self.monitors.binary_search_by_key(&number, |monitor| monitor.number).ok()?;
         Some(self.monitors.remove(index).tell)
     }
@@ -112,7 +104,7 @@ impl Life {
         for monitor in self.monitors.drain(..) {
             let exit = exit.clone();
             // One that panics, in the function that makes a message of it, is not to stop the others.
-            if let Err(failure) = current::catch(|| monitor.tell.tell(exit)) {
+            if let Err(failure) = current::catch(|| (monitor.tell)(exit)) {
                 tracing::error!(%failure, "a monitor has panicked");
             }
         }
