@@ -8,6 +8,7 @@ use tokio::task::coop;
 
 use crate::queue::bits::{CLOSED, DEAF, ROOTED, SENDERS, SOURCES, STOPPED, URGENT};
 use crate::queue::{Queue, Remains, Source, State, UNBOUNDED, WAITING};
+use crate::sync::MutexGuard;
 use crate::sync::atomic::{Ordering, fence};
 
 /// A buffer that is larger than this is given back when the receiver waits.
@@ -92,11 +93,7 @@ impl<M> Queue<M> {
             if attention & (CLOSED | DEAF) != 0 {
                 return Poll::Ready(None);
             }
-            let displaced = self.register(&mut state, batch.len(), cx);
-            let buffers = large_buffers(&mut state);
-            drop(state);
-            drop((displaced, buffers));
-            shrink(batch);
+            self.wait_for_more(state, batch, cx);
             return Poll::Pending;
         }
         drop(state);
@@ -177,11 +174,7 @@ impl<M> Queue<M> {
             if batch.len() >= self.capacity as usize {
                 return Poll::Ready(Err(Matching::Full(looked_at)));
             }
-            let displaced = self.register(&mut state, batch.len(), cx);
-            let buffers = large_buffers(&mut state);
-            drop(state);
-            drop((displaced, buffers));
-            shrink(batch);
+            self.wait_for_more(state, batch, cx);
             return Poll::Pending;
         }
     }
@@ -225,12 +218,7 @@ impl<M> Queue<M> {
 
     /// There is something in a source.
     pub(crate) fn wake(&self) {
-        let mut state = self.lock();
-        let waker = self.receiver_to_wake(&mut state);
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.wake_receiver(self.lock());
     }
 
     /// The receiver has read a message and has `left` in its batch.
@@ -240,6 +228,30 @@ impl<M> Queue<M> {
         if !settles {
             self.settle();
         }
+    }
+
+    /// Wakes the receiver, if it waits, when the lock is let go.
+    #[inline]
+    pub(super) fn wake_receiver(&self, mut state: MutexGuard<'_, State<M>>) {
+        let waker = self.receiver_to_wake(&mut state);
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The receiver waits from now on, and keeps no large buffers meanwhile.
+    fn wait_for_more(
+        &self,
+        mut state: MutexGuard<'_, State<M>>,
+        batch: &mut VecDeque<M>,
+        cx: &Context<'_>,
+    ) {
+        let displaced = self.register(&mut state, batch.len(), cx);
+        let buffers = large_buffers(&mut state);
+        drop(state);
+        drop((displaced, buffers));
+        shrink(batch);
     }
 
     // ---- under the lock ----

@@ -72,11 +72,7 @@ impl<M> Queue<M> {
             return Err((Refusal::Full, message));
         }
         state.queue.push(message);
-        let waker = self.receiver_to_wake(&mut state);
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.wake_receiver(state);
         Ok(())
     }
 
@@ -87,11 +83,7 @@ impl<M> Queue<M> {
             return Err(message);
         }
         state.queue.push(message);
-        let waker = self.receiver_to_wake(&mut state);
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.wake_receiver(state);
         Ok(())
     }
 
@@ -107,11 +99,7 @@ impl<M> Queue<M> {
         }
         rare.urgent.push_back(message);
         self.set(URGENT);
-        let waker = self.receiver_to_wake(&mut state);
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.wake_receiver(state);
         Ok(())
     }
 
