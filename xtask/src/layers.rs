@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "pleiad-task",
         &["futures-core", "pin-project-lite", "pleiad-types", "thiserror", "tokio", "tracing"],
     ),
-    ("pleiad-io", &["bytes", "nix", "thiserror", "tokio"]),
+    ("pleiad-io", &["bytes", "nix", "pleiad-types", "thiserror", "tokio"]),
     (
         "pleiad-cluster",
         &[

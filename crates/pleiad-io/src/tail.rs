@@ -3,6 +3,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use pleiad_types::LastBytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::limits::READ_BYTES;
@@ -41,10 +42,8 @@ pub(crate) struct TailKeeper(Arc<Mutex<Kept>>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    // Invariant: at most twice as many bytes as are to be kept, after each `push`.
-    bytes: Vec<u8>,
+    bytes: LastBytes,
     total: u64,
-    bytes_max: usize,
     is_open: bool,
 }
 
@@ -60,7 +59,7 @@ impl TailKeeper {
     {
         {
             let mut kept = self.lock();
-            kept.bytes_max = bytes_max;
+            kept.bytes = LastBytes::new(bytes_max);
             kept.is_open = true;
         }
         let keeper = self.clone();
@@ -76,7 +75,7 @@ impl TailKeeper {
 
     pub(crate) fn tail(&self) -> Tail {
         let kept = self.lock();
-        let last = &kept.bytes[kept.bytes.len().saturating_sub(kept.bytes_max)..];
+        let last = kept.bytes.last();
         Tail {
             bytes: Bytes::copy_from_slice(last),
             dropped: kept.total - last.len() as u64,
@@ -92,11 +91,7 @@ impl TailKeeper {
 impl Kept {
     fn push(&mut self, bytes: &[u8]) {
         self.total += bytes.len() as u64;
-        self.bytes.extend_from_slice(bytes);
-        // Not each time, so that moving the rest to the front costs little for each byte.
-        if self.bytes.len() > 2 * self.bytes_max {
-            self.bytes.drain(..self.bytes.len() - self.bytes_max);
-        }
+        self.bytes.add(bytes);
     }
 }
 

@@ -158,21 +158,3 @@ fn no_temporary_file(error: io::Error) -> io::Error {
     let text = format!("{error}; set TMPDIR to a directory that has room and can be written to");
     io::Error::new(kind, text)
 }
-
-/// The end of what a worker writes to standard error, which goes to this process's as it comes.
-#[derive(Debug, Default)]
-pub(super) struct Tail(Vec<u8>);
-
-impl Tail {
-    pub(super) fn add(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-        if self.0.len() > 2 * STDERR_TAIL_BYTES {
-            self.0.drain(..self.0.len() - STDERR_TAIL_BYTES);
-        }
-    }
-
-    pub(super) fn text(&self) -> String {
-        let begin = self.0.len().saturating_sub(STDERR_TAIL_BYTES);
-        String::from_utf8_lossy(&self.0[begin..]).into_owned()
-    }
-}

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use nix::sys::socket::{Shutdown, shutdown};
+use pleiad_types::LastBytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, pipe};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::AgentEvent;
-use super::capture::Tail;
 use super::workers::WorkerId;
 use crate::engine::Inbound;
 use crate::worker::wire::{self, FromWorker};
@@ -79,7 +79,7 @@ pub(super) async fn read_frames(
     report(AgentEvent::WorkerClosed(id, why));
 }
 
-pub(super) async fn pass_on_stderr(reader: OwnedFd, tail: Arc<Mutex<Tail>>) {
+pub(super) async fn pass_on_stderr(reader: OwnedFd, tail: Arc<Mutex<LastBytes>>) {
     let Ok(mut reader) = pipe::Receiver::from_owned_fd(reader) else { return };
     let mut buffer = vec![0; 8 << 10];
     let mut stderr = tokio::io::stderr();

@@ -11,12 +11,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use pleiad_sched::{Class, End};
 use pleiad_types::limits::{DEATHS_MAX, STDERR_TAIL_BYTES};
-use pleiad_types::{ComputationId, LaneId, Time};
+use pleiad_types::{ComputationId, LaneId, LastBytes, Time};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::capture::Tail;
 use super::kept::{KeptOutput, OutputFile};
 use super::programs::Finished;
 use super::socket::{pass_on_stderr, read_frames, write_frames};
@@ -66,7 +65,7 @@ pub(super) struct Worker {
     closing: bool,
     /// It is to die, because of this job.
     killed_for: Option<Option<Run>>,
-    stderr: Option<Arc<Mutex<Tail>>>,
+    stderr: Option<Arc<Mutex<LastBytes>>>,
     kept: Option<KeptOutput>,
     /// Its socket has ended.
     closed: bool,
@@ -238,7 +237,7 @@ impl Agent {
             theirs
         } else {
             let (reader, writer) = io::pipe()?;
-            let tail = Arc::new(Mutex::new(Tail::default()));
+            let tail = Arc::new(Mutex::new(LastBytes::new(STDERR_TAIL_BYTES)));
             parts.stderr = Some(tail.clone());
             parts.stderr_task = Some(tokio::spawn(pass_on_stderr(reader.into(), tail)));
             (io::stdout().as_fd().try_clone_to_owned()?, writer.into())
@@ -547,7 +546,7 @@ impl Agent {
 #[derive(Default)]
 struct Parts {
     launch: Option<LaunchId>,
-    stderr: Option<Arc<Mutex<Tail>>>,
+    stderr: Option<Arc<Mutex<LastBytes>>>,
     stderr_task: Option<JoinHandle<()>>,
     kept: Option<KeptOutput>,
 }
@@ -559,7 +558,8 @@ impl Worker {
 
     fn stderr_text(&self) -> String {
         if let Some(tail) = &self.stderr {
-            return tail.lock().unwrap_or_else(PoisonError::into_inner).text();
+            let tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+            return String::from_utf8_lossy(tail.last()).into_owned();
         }
         let Some(kept) = &self.kept else { return String::new() };
         let length = kept.stderr.length();
