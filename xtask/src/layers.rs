@@ -10,6 +10,7 @@ use serde::Deserialize;
 const LAYERS: &[(&str, &[&str])] = &[
     ("pleiad-types", &[]),
     ("pleiad-sched", &["pleiad-types", "thiserror"]),
+    ("pleiad-proto", &["bytes", "pleiad-types", "postcard", "serde", "thiserror"]),
     (
         "pleiad-task",
         &["futures-core", "pin-project-lite", "pleiad-types", "thiserror", "tokio", "tracing"],
@@ -30,6 +31,27 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tempfile",
             "thiserror",
             "tokio",
+            "tracing",
+        ],
+    ),
+    (
+        "pleiad-net",
+        &[
+            "blake3",
+            "bytes",
+            "data-encoding",
+            "directories",
+            "getrandom",
+            "mdns-sd",
+            "pleiad-proto",
+            "pleiad-task",
+            "pleiad-types",
+            "rcgen",
+            "rustls",
+            "serde",
+            "thiserror",
+            "tokio",
+            "tokio-rustls",
             "tracing",
         ],
     ),
@@ -55,7 +77,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// What must never come near these, by whatever way: they are pure.
-const PURE: &[&str] = &["pleiad-types", "pleiad-sched"];
+const PURE: &[&str] = &["pleiad-types", "pleiad-proto", "pleiad-sched"];
 const IMPURE: &[&str] = &["tokio", "mio", "socket2", "rand", "libc", "nix", "rustix"];
 
 #[derive(Deserialize)]

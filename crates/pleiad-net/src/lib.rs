@@ -1,0 +1,3 @@
+//! Tasks that talk across processes and machines. For users, this is a part of the crate `pleiad`.
+
+#![warn(clippy::print_stdout, clippy::print_stderr, missing_debug_implementations)]
