@@ -1,0 +1,182 @@
+//! Large bodies, which travel in pieces beside the small messages.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::{Bytes, BytesMut};
+use pleiad_types::limits::{CHUNK_BYTES, LARGE_BYTES_MAX, MESSAGE_BYTES_MAX};
+
+use crate::wire::{Mention, Violation};
+
+/// Bodies that may be under way from one peer, complete or not. Its sender never comes near it.
+const BODIES_MAX: usize = 16_384;
+
+/// Memory that is reserved for a body of which nothing has come.
+const RESERVED_BYTES: usize = 1 << 20;
+
+/// What a body is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A message to this task.
+    Message(u64),
+    /// The answer to this question, and what it refers to.
+    Answer { question: u64, attached: Vec<Mention> },
+    /// Nobody wants it any more.
+    Nothing,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Blobs {
+    next: u64,
+    /// What is still to be cut into pieces: they take turns.
+    outgoing: VecDeque<(u64, Bytes)>,
+    outgoing_bytes: usize,
+    incoming: HashMap<u64, Assembly>,
+    incoming_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Assembly {
+    body: BytesMut,
+    /// Known when its message is there, which may be after the first pieces.
+    announced: Option<(usize, Purpose)>,
+}
+
+impl Blobs {
+    // ---- bodies that go ----
+
+    /// Whether another may go.
+    pub(crate) fn has_room(&self) -> bool {
+        self.outgoing_bytes < LARGE_BYTES_MAX
+    }
+
+    /// Gives the body a number.
+    pub(crate) fn send(&mut self, body: Bytes) -> u64 {
+        let blob = self.next;
+        self.next += 1;
+        self.outgoing_bytes += body.len();
+        self.outgoing.push_back((blob, body));
+        blob
+    }
+
+    /// Whether something is to be cut.
+    pub(crate) fn is_sending(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// The next piece.
+    pub(crate) fn poll_piece(&mut self) -> Option<(u64, Bytes)> {
+        let (blob, mut body) = self.outgoing.pop_front()?;
+        let piece = body.split_to(body.len().min(CHUNK_BYTES));
+        self.outgoing_bytes -= piece.len();
+        if !body.is_empty() {
+            self.outgoing.push_back((blob, body));
+        }
+        Some((blob, piece))
+    }
+
+    // ---- bodies that come ----
+
+    /// The message of a body is there. Gives the body, if it is complete.
+    pub(crate) fn handle_announced(
+        &mut self,
+        blob: u64,
+        bytes: usize,
+        purpose: Purpose,
+    ) -> Result<Option<(Purpose, Bytes)>, Violation> {
+        let assembly = self.assembly(blob)?;
+        if assembly.announced.is_some() {
+            return Err(Violation::OutOfPlace("two messages with the same body"));
+        }
+        assembly.announced = Some((bytes, purpose));
+        let missing = bytes.saturating_sub(assembly.body.len());
+        assembly.body.reserve(missing.min(RESERVED_BYTES));
+        self.finish(blob)
+    }
+
+    /// A piece is there. Gives the body, if it is complete.
+    pub(crate) fn handle_piece(
+        &mut self,
+        blob: u64,
+        piece: &Bytes,
+    ) -> Result<Option<(Purpose, Bytes)>, Violation> {
+        self.incoming_bytes += piece.len();
+        if self.incoming_bytes > 2 * LARGE_BYTES_MAX + MESSAGE_BYTES_MAX {
+            return Err(Violation::BeyondLimit("large messages that do not come to their end"));
+        }
+        self.assembly(blob)?.body.extend_from_slice(piece);
+        self.finish(blob)
+    }
+
+    fn assembly(&mut self, blob: u64) -> Result<&mut Assembly, Violation> {
+        if self.incoming.len() >= BODIES_MAX && !self.incoming.contains_key(&blob) {
+            return Err(Violation::BeyondLimit("large messages at once"));
+        }
+        Ok(self.incoming.entry(blob).or_default())
+    }
+
+    fn finish(&mut self, blob: u64) -> Result<Option<(Purpose, Bytes)>, Violation> {
+        let Some(assembly) = self.incoming.get(&blob) else { return Ok(None) };
+        let Some((bytes, _)) = assembly.announced else { return Ok(None) };
+        if assembly.body.len() > bytes {
+            return Err(Violation::OutOfPlace("a body longer than it was announced"));
+        }
+        if assembly.body.len() < bytes {
+            return Ok(None);
+        }
+        self.incoming_bytes -= bytes;
+        let whole = self.incoming.remove(&blob);
+        Ok(whole.and_then(|whole| Some((whole.announced?.1, whole.body.freeze()))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_whole_whichever_comes_first() {
+        let body: Bytes = (0..300_000_u32).map(|n| n as u8).collect::<Vec<_>>().into();
+        for announced_after in 0..4 {
+            let (mut from, mut to) = (Blobs::default(), Blobs::default());
+            let blob = from.send(body.clone());
+            let mut whole = None;
+            let mut pieces = 0;
+            loop {
+                if pieces == announced_after {
+                    let got = to.handle_announced(blob, body.len(), Purpose::Message(7)).unwrap();
+                    whole = whole.or(got);
+                }
+                let Some((blob, piece)) = from.poll_piece() else { break };
+                whole = whole.or(to.handle_piece(blob, &piece).unwrap());
+                pieces += 1;
+            }
+            assert_eq!(pieces, 3);
+            assert_eq!(whole, Some((Purpose::Message(7), body.clone())), "{announced_after}");
+            assert_eq!((from.outgoing_bytes, to.incoming_bytes), (0, 0));
+        }
+    }
+
+    #[test]
+    fn bodies_take_turns() {
+        let mut blobs = Blobs::default();
+        let large = blobs.send(vec![0; 3 * CHUNK_BYTES].into());
+        let small = blobs.send(vec![0; CHUNK_BYTES].into());
+        let order: Vec<u64> = std::iter::from_fn(|| Some(blobs.poll_piece()?.0)).collect();
+        assert_eq!(order, [large, small, large, large]);
+    }
+
+    #[test]
+    fn a_peer_cannot_fill_the_memory() {
+        let mut blobs = Blobs::default();
+        let piece = Bytes::from(vec![0; CHUNK_BYTES]);
+        let refused = (0..10_000).find(|blob| blobs.handle_piece(*blob, &piece).is_err());
+        assert!(refused.is_some());
+        let mut blobs = Blobs::default();
+        let piece = Bytes::from_static(b"x");
+        let refused = (0..100_000).find(|blob| blobs.handle_piece(*blob, &piece).is_err());
+        assert_eq!(refused, Some(BODIES_MAX as u64));
+        let mut blobs = Blobs::default();
+        blobs.handle_announced(1, 1, Purpose::Nothing).unwrap();
+        assert!(blobs.handle_piece(1, &Bytes::from_static(b"xy")).is_err());
+    }
+}
