@@ -111,3 +111,21 @@ pub const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Names that a peer waits for to appear.
 pub const LOCATES_MAX: usize = 65_536;
+
+/// Requests that are answered to find the shape of a type: some 20 ms. An enum of a thousand variants
+/// with ten fields each takes 20,000.
+pub const SHAPE_STEPS_MAX: usize = 1 << 18;
+
+/// Positions that are remembered for the shape of a type: some 8 MiB until it is found, and 50 ms to
+/// compare them. A type of ten kinds of messages has a hundred.
+pub const SHAPE_NODES_MAX: usize = 1 << 15;
+
+/// Values within each other that are read for the shape of a type. Each is a few calls within calls.
+pub const SHAPE_DEPTH_MAX: usize = 128;
+
+/// Levels of a type that its shape depends on. Types that are used far apart are told apart by what
+/// is close to them.
+pub const SHAPE_LEVELS: usize = 64;
+
+/// What a shape shows to people: two lines of a terminal.
+pub const SHAPE_TEXT_BYTES: usize = 200;
