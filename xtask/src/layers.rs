@@ -13,7 +13,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("pleiad-proto", &["bytes", "pleiad-types", "postcard", "serde", "thiserror"]),
     (
         "pleiad-task",
-        &["futures-core", "pin-project-lite", "pleiad-types", "thiserror", "tokio", "tracing"],
+        &[
+            "futures-core",
+            "pin-project-lite",
+            "pleiad-types",
+            "serde",
+            "thiserror",
+            "tokio",
+            "tracing",
+        ],
     ),
     ("pleiad-io", &["bytes", "nix", "pleiad-types", "thiserror", "tokio"]),
     (

@@ -46,6 +46,9 @@ mod channel;
 mod current;
 mod deadline;
 mod exit;
+#[cfg(feature = "far")]
+#[doc(hidden)]
+pub mod far;
 mod handle;
 mod identity;
 mod life;
