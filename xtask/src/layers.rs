@@ -13,7 +13,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("pleiad-proto", &["bytes", "pleiad-types", "postcard", "serde", "thiserror"]),
     (
         "pleiad-task",
-        &["futures-core", "pin-project-lite", "pleiad-types", "thiserror", "tokio", "tracing"],
+        &[
+            "bytes",
+            "futures-core",
+            "pin-project-lite",
+            "pleiad-types",
+            "postcard",
+            "serde",
+            "thiserror",
+            "tokio",
+            "tracing",
+        ],
     ),
     ("pleiad-io", &["bytes", "nix", "pleiad-types", "thiserror", "tokio"]),
     (

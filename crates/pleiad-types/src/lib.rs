@@ -16,7 +16,7 @@ mod time;
 pub use backoff::Backoff;
 pub use backtrace::backtrace_of;
 pub use exit::{ExitStatus, signal_name};
-pub use id::{Attempt, ComputationId, JobId, LaneId, MachineId, SetId};
+pub use id::{Attempt, ComputationId, JobId, LaneId, MachineId, NodeId, SetId};
 pub use last_bytes::LastBytes;
 pub use resources::{Cpus, ParseCpusError, Resources, Shortage};
 pub use time::Time;
