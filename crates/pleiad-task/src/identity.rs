@@ -74,10 +74,14 @@ enum Name {
     OfFunction(fn() -> &'static str),
     Own(Arc<str>),
     #[cfg(feature = "far")]
-    Far {
-        task: Arc<str>,
-        node: Arc<str>,
-    },
+    Far(Arc<FarName>),
+}
+
+/// Of a task of another node.
+#[cfg(feature = "far")]
+pub(crate) struct FarName {
+    pub(crate) task: Arc<str>,
+    pub(crate) node: Arc<str>,
 }
 
 impl Identity {
@@ -86,8 +90,8 @@ impl Identity {
     }
 
     #[cfg(feature = "far")]
-    pub(crate) fn far(id: TaskId, task: Arc<str>, node: Arc<str>) -> Self {
-        Self { id, name: Name::Far { task, node } }
+    pub(crate) fn far(id: TaskId, name: Arc<FarName>) -> Self {
+        Self { id, name: Name::Far(name) }
     }
 
     /// The number.
@@ -101,7 +105,7 @@ impl Identity {
             Name::OfFunction(path) => short(path()),
             Name::Own(name) => name,
             #[cfg(feature = "far")]
-            Name::Far { task, .. } => task,
+            Name::Far(name) => &name.task,
         }
     }
 }
@@ -110,8 +114,8 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.name(), self.id.number())?;
         #[cfg(feature = "far")]
-        if let Name::Far { node, .. } = &self.name {
-            write!(f, "@{node}")?;
+        if let Name::Far(name) = &self.name {
+            write!(f, "@{}", name.node)?;
         }
         Ok(())
     }

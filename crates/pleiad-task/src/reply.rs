@@ -33,7 +33,10 @@ pub(crate) enum Answer<T> {
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(not(feature = "far"), expect(dead_code, reason = "most of it is of other nodes"))]
+#[cfg_attr(
+    not(feature = "far"),
+    expect(dead_code, unreachable_pub, reason = "most of it is of other nodes")
+)]
 pub enum Unanswered {
     /// The reply was dropped.
     Dropped,

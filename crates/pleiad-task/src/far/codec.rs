@@ -173,9 +173,10 @@ pub(super) fn attach(
         Wanted::Nothing => return problem(ONLY_IN_MESSAGES),
     };
     let made = make().or_else(problem)?;
-    MODE.with_borrow_mut(|mode| match mode {
-        Mode::Encoding(attached) => attached.push(made),
-        _ => (),
+    MODE.with_borrow_mut(|mode| {
+        if let Mode::Encoding(attached) = mode {
+            attached.push(made);
+        }
     });
     u32::try_from(index).or_else(|_| problem("it has too many references"))
 }

@@ -8,13 +8,12 @@ use serde::Serialize;
 use crate::exit::{Exit, ExitReason};
 use crate::far::codec::{self, EncodeError};
 use crate::far::target::{Attached, Encoded, FarRefusal, FarTarget, FarTask, How, Submission};
-use crate::identity::{Identity, TaskId};
+use crate::identity::{FarName, Identity, TaskId};
 use crate::queue::Refusal;
 
 pub(crate) struct FarEnd<M> {
     id: TaskId,
-    name: Arc<str>,
-    node_name: Arc<str>,
+    name: Arc<FarName>,
     target: Arc<dyn FarTarget>,
     /// How the task has ended. Set before the queue says that it has.
     ended: OnceLock<ExitReason>,
@@ -36,8 +35,9 @@ impl<M> FarEnd<M> {
         M: Serialize,
     {
         let FarTask { id, name, node_name, target, known: _ } = task;
+        let name = Arc::new(FarName { task: name, node: node_name });
         let (encode, restore) = (codec::encode_into::<M>, codec::restore::<M>);
-        Self { id, name, node_name, target, ended: OnceLock::new(), encode, restore }
+        Self { id, name, target, ended: OnceLock::new(), encode, restore }
     }
 
     /// Sends `message`, if there is room on the way.
@@ -106,14 +106,14 @@ impl<M> FarEnd<M> {
     }
 
     pub(crate) fn identity(&self) -> Identity {
-        Identity::far(self.id, self.name.clone(), self.node_name.clone())
+        Identity::far(self.id, self.name.clone())
     }
 
     pub(super) fn task(&self) -> FarTask {
         FarTask {
             id: self.id,
-            name: self.name.clone(),
-            node_name: self.node_name.clone(),
+            name: self.name.task.clone(),
+            node_name: self.name.node.clone(),
             target: self.target.clone(),
             known: None,
         }

@@ -94,7 +94,7 @@ impl<M> Queue<M> {
         &self,
         delivery: &mut Delivery<M>,
         acknowledged: bool,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
     ) -> Poll<Result<(), (Refusal, M)>> {
         let mut on_its_way = match mem::replace(delivery, Delivery::Done) {
             Delivery::New(message) => {
@@ -112,7 +112,7 @@ impl<M> Queue<M> {
             Delivery::Far(on_its_way) => on_its_way,
             Delivery::Waiting(_) | Delivery::Done => return Poll::Ready(Ok(())),
         };
-        match on_its_way.poll(cx) {
+        match on_its_way.poll(&mut Context::from_waker(cx.waker())) {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err((refusal, attached))) => {
                 Poll::Ready(Err((refusal.into(), on_its_way.restored(attached))))

@@ -144,7 +144,7 @@ impl<M> Queue<M> {
     pub(crate) fn poll_deliver(
         &self,
         delivery: &mut Delivery<M>,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
     ) -> Poll<Result<(), (Refusal, M)>> {
         #[cfg(feature = "far")]
         if self.is_far() {
@@ -189,7 +189,7 @@ impl<M> Queue<M> {
     pub(crate) fn poll_ask(
         &self,
         delivery: &mut Delivery<M>,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
     ) -> Poll<Result<(), (Refusal, M)>> {
         #[cfg(feature = "far")]
         if self.is_far() {
