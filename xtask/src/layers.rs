@@ -14,9 +14,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "pleiad-task",
         &[
+            "bytes",
             "futures-core",
             "pin-project-lite",
             "pleiad-types",
+            "postcard",
             "serde",
             "thiserror",
             "tokio",

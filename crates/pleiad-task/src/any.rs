@@ -2,7 +2,7 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +17,10 @@ use crate::registry::TaskInfo;
 /// its mailbox open.
 #[derive(Clone)]
 pub struct AnyTask(Arc<dyn AnyCell>);
+
+/// An [`AnyTask`] that does not keep its memory either.
+#[derive(Clone)]
+pub struct WeakAnyTask(Weak<dyn AnyCell>);
 
 impl AnyTask {
     pub(crate) fn new(cell: Arc<dyn AnyCell>) -> Self {
@@ -61,6 +65,32 @@ impl AnyTask {
     /// What it does, and how much waits for it.
     pub fn info(&self) -> TaskInfo {
         self.0.info()
+    }
+
+    /// One that does not keep the memory of the task.
+    pub fn downgrade(&self) -> WeakAnyTask {
+        WeakAnyTask(Arc::downgrade(&self.0))
+    }
+
+    #[cfg(feature = "far")]
+    pub(crate) fn cell(&self) -> &Arc<dyn AnyCell> {
+        &self.0
+    }
+}
+
+impl WeakAnyTask {
+    /// The task, if anybody else still knows it.
+    pub fn upgrade(&self) -> Option<AnyTask> {
+        self.0.upgrade().map(AnyTask)
+    }
+}
+
+impl fmt::Debug for WeakAnyTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.upgrade() {
+            Some(task) => write!(f, "weak {task}"),
+            None => f.write_str("weak (a task that nobody knows)"),
+        }
     }
 }
 

@@ -7,77 +7,11 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::current;
 use crate::deadline::Deadline;
-use crate::identity::{Identity, TaskId};
+use crate::identity::Identity;
 use crate::queue::{Delivery, Refusal};
 use crate::reference::TaskRef;
-
-/// Where the answer to a question goes: see [`TaskRef::ask`]. May be kept, and passed on to another
-/// task; if it is dropped, the question is left unanswered, and whoever asked is told so at once.
-#[must_use = "if it is dropped, the question stays unanswered"]
-pub struct Reply<T> {
-    // No more than a pointer, for it is moved from hand to hand. None: it has answered.
-    sender: Option<oneshot::Sender<Answer<T>>>,
-}
-
-/// What comes of a question.
-enum Answer<T> {
-    Given(T),
-    /// It was dropped unread, in the mailbox of this task.
-    Unread(TaskId),
-}
-
-impl<T> Reply<T> {
-    /// Answers. If nobody waits any more, the answer is dropped: see [`try_send`](Self::try_send).
-    pub fn send(self, answer: T) {
-        let _ = self.try_send(answer);
-    }
-
-    /// Answers; the answer comes back if nobody waits any more.
-    ///
-    /// # Errors
-    ///
-    /// The answer.
-    pub fn try_send(mut self, answer: T) -> Result<(), T> {
-        match self.sender.take().map(|sender| sender.send(Answer::Given(answer))) {
-            Some(Err(Answer::Given(answer))) => Err(answer),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether somebody still waits.
-    pub fn is_wanted(&self) -> bool {
-        self.sender.as_ref().is_some_and(|sender| !sender.is_closed())
-    }
-
-    /// Waits until nobody waits any more, to stop a work that has become useless.
-    ///
-    /// # Cancel safety
-    ///
-    /// May be dropped at any time.
-    pub async fn unwanted(&mut self) {
-        if let Some(sender) = &mut self.sender {
-            sender.closed().await;
-        }
-    }
-}
-
-impl<T> Drop for Reply<T> {
-    fn drop(&mut self) {
-        if let Some(task) = current::discards()
-            && let Some(sender) = self.sender.take()
-        {
-            let _ = sender.send(Answer::Unread(task));
-        }
-    }
-}
-
-impl<T> fmt::Debug for Reply<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_wanted() { "reply" } else { "reply that nobody waits for" })
-    }
-}
+use crate::reply::{Answer, Inner, Reply, Unanswered};
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -112,6 +46,32 @@ pub enum AskError {
         /// How long it was waited.
         after: Duration,
     },
+    /// The node where the task runs, or where it has passed the question on to, was lost. The question
+    /// may or may not have been asked; there will be no answer.
+    #[error("{task} was lost with {peer}: it may or may not have had the question")]
+    Lost {
+        /// Whom.
+        task: Identity,
+        /// Which node.
+        peer: String,
+    },
+    /// The question cannot be sent to another node: it was not asked. Do not try again.
+    #[error("the question cannot be sent to {task}: {why}")]
+    Unsendable {
+        /// Whom.
+        task: Identity,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The question, or its answer, could not be read where it came, or the answer not be sent: the
+    /// two programs do not agree about their types. Do not try again.
+    #[error("the question to {task}, or its answer, could not be read: {why}")]
+    Undecodable {
+        /// Whom.
+        task: Identity,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// A question on its way: see [`TaskRef::ask`].
@@ -127,7 +87,7 @@ pub struct Ask<'a, M, T> {
 impl<'a, M: Send + 'static, T> Ask<'a, M, T> {
     pub(crate) fn new(task: &'a TaskRef<M>, question: impl FnOnce(Reply<T>) -> M) -> Self {
         let (sender, answer) = oneshot::channel();
-        let reply = Reply { sender: Some(sender) };
+        let reply = Reply::new(Some(Inner::Here(sender)));
         let question = Delivery::New(question(reply));
         Self { task, question, is_urgent: false, answer, deadline: Deadline::None }
     }
@@ -174,12 +134,9 @@ impl<M: Send + 'static, T> Future for Ask<'_, M, T> {
         }
         match Pin::new(&mut this.answer).poll(cx) {
             Poll::Ready(Ok(Answer::Given(answer))) => return Poll::Ready(Ok(answer)),
-            Poll::Ready(Ok(Answer::Unread(by))) if by == this.task.id() => {
-                return Poll::Ready(Err(AskError::Unread(this.task.identity())));
-            }
-            // In the mailbox of another, it has been read: it was passed on.
-            Poll::Ready(Ok(Answer::Unread(_)) | Err(_)) => {
-                return Poll::Ready(Err(AskError::Unanswered(this.task.identity())));
+            Poll::Ready(Ok(Answer::None(why))) => return Poll::Ready(Err(this.unanswered(*why))),
+            Poll::Ready(Err(_)) => {
+                return Poll::Ready(Err(this.unanswered(Unanswered::Dropped)));
             }
             Poll::Pending => (),
         }
@@ -199,16 +156,12 @@ impl<M: Send + 'static, T> Ask<'_, M, T> {
     fn poll_question(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), AskError>> {
         let queue = &self.task.cell.queue;
         if self.is_urgent {
-            let pushed =
-                queue.take_back(&mut self.question).map(|urgent| queue.push_urgent(urgent));
-            return Poll::Ready(match pushed {
-                Some(Err((Refusal::Full, _))) => Err(AskError::Full(self.task.identity())),
-                Some(Err((Refusal::Closed, _))) => Err(AskError::Closed(self.task.identity())),
-                Some(Ok(())) | None => Ok(()),
-            });
+            let urgent = queue.take_back(&mut self.question);
+            let pushed = urgent.map_or(Ok(()), |urgent| queue.push_urgent(urgent));
+            return Poll::Ready(pushed.map_err(|(refusal, _)| self.refused(refusal)));
         }
-        if let Poll::Ready(delivered) = queue.poll_deliver(&mut self.question, cx) {
-            return Poll::Ready(delivered.map_err(|_| AskError::Closed(self.task.identity())));
+        if let Poll::Ready(delivered) = queue.poll_ask(&mut self.question, cx) {
+            return Poll::Ready(delivered.map_err(|(refusal, _)| self.refused(refusal)));
         }
         let Poll::Ready(after) = self.deadline.poll(cx) else { return Poll::Pending };
         let task = self.task.identity();
@@ -217,6 +170,32 @@ impl<M: Send + 'static, T> Ask<'_, M, T> {
             // It got in at the last moment.
             None => AskError::TimedOut { task, after },
         }))
+    }
+
+    #[cold]
+    fn refused(&self, refusal: Refusal) -> AskError {
+        let task = self.task.identity();
+        match refusal {
+            Refusal::Full => AskError::Full(task),
+            Refusal::Closed => AskError::Closed(task),
+            #[cfg(feature = "far")]
+            Refusal::Lost(peer) => AskError::Lost { task, peer: peer.into() },
+            #[cfg(feature = "far")]
+            Refusal::Unsendable(why) => AskError::Unsendable { task, why: why.into() },
+        }
+    }
+
+    #[cold]
+    fn unanswered(&self, why: Unanswered) -> AskError {
+        let task = self.task.identity();
+        match why {
+            Unanswered::Unread(by) if by == task.id() => AskError::Unread(task),
+            // In the mailbox of another, it has been read: it was passed on.
+            Unanswered::Unread(_) | Unanswered::Dropped => AskError::Unanswered(task),
+            Unanswered::Closed => AskError::Closed(task),
+            Unanswered::Lost(peer) => AskError::Lost { task, peer },
+            Unanswered::Undecodable(why) => AskError::Undecodable { task, why },
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What all who know a task share: its queue, its identity, and how it ended.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use crate::{live, names};
 
 pub(crate) struct TaskCell<M> {
     pub(crate) queue: Queue<M>,
-    id: TaskId,
+    /// With its node, which few have, it is the [`TaskId`].
+    number: NonZeroU64,
     function: fn() -> &'static str,
 }
 
@@ -26,16 +28,32 @@ pub(crate) enum End {
 
 impl<M> TaskCell<M> {
     pub(crate) fn new(capacity: u32, function: fn() -> &'static str) -> Self {
-        Self { queue: Queue::new(capacity), id: TaskId::next(), function }
+        Self { queue: Queue::new(capacity), number: TaskId::next().non_zero(), function }
     }
 
+    /// Stands for a task of another node.
+    #[cfg(feature = "far")]
+    pub(crate) fn of_far(end: Arc<crate::far::FarEnd<M>>) -> Self {
+        let number = end.id().non_zero();
+        Self { queue: Queue::to_far(end), number, function: || "far" }
+    }
+
+    #[inline]
     pub(crate) fn id(&self) -> TaskId {
-        self.id
+        #[cfg(feature = "far")]
+        if let Some(far) = self.queue.far() {
+            return far.id();
+        }
+        TaskId::here(self.number)
     }
 
     pub(crate) fn identity(&self) -> Identity {
+        #[cfg(feature = "far")]
+        if let Some(far) = self.queue.far() {
+            return far.identity();
+        }
         let own = self.queue.life(|life| life.and_then(|life| life.name.clone()));
-        Identity::new(self.id, self.function, own)
+        Identity::new(TaskId::here(self.number), self.function, own)
     }
 
     /// The task has ended: everybody who waits for it is told. Only the first call counts.
@@ -57,11 +75,21 @@ impl<M> TaskCell<M> {
         }
     }
 
+    /// A task of another node has ended. Whether that was not known.
+    #[cfg(feature = "far")]
+    pub(crate) fn finish_far(&self, reason: ExitReason) -> bool {
+        let is_first = self.queue.far().is_some_and(|far| far.end(reason));
+        if is_first && let (_, Some(remains)) = self.queue.end(0, None) {
+            self.settle(*remains);
+        }
+        is_first
+    }
+
     #[cold]
     fn settle(&self, mut remains: Remains<M>) {
         remains.wake();
         let life = remains.life.take();
-        if let Some(failure) = remains.discard(self.id) {
+        if let Some(failure) = remains.discard(self.id()) {
             tracing::error!(task = %self.identity(), %failure, "a message has failed to be dropped");
         }
         if let Some(life) = life {
@@ -78,7 +106,7 @@ impl<M> TaskCell<M> {
 
     fn tell(&self, mut life: Life) {
         for name in life.registered.drain(..) {
-            names::forget(&name, self.id);
+            names::forget(&name, self.id());
         }
         if let Some(exit) = self.exit() {
             life.tell(&exit);
@@ -90,6 +118,10 @@ impl<M> TaskCell<M> {
         let attention = self.queue.attention();
         if attention & bits::ENDED == 0 {
             return None;
+        }
+        #[cfg(feature = "far")]
+        if let Some(far) = self.queue.far() {
+            return Some(far.exit());
         }
         let reason = if attention & bits::RETURNED != 0 {
             ExitReason::Returned
@@ -111,6 +143,10 @@ impl<M> TaskCell<M> {
 
     /// Asks the task to stop. `grace`: instead of the one that it was spawned with.
     pub(crate) fn stop(&self, grace: Option<Duration>) {
+        #[cfg(feature = "far")]
+        if let Some(far) = self.queue.far() {
+            return far.target().stop(grace);
+        }
         if grace.is_some() {
             self.queue.life_mut(|life, _| life.grace = grace);
         }
@@ -119,6 +155,10 @@ impl<M> TaskCell<M> {
 
     /// Ends the task at its next await.
     pub(crate) fn kill(&self) {
+        #[cfg(feature = "far")]
+        if let Some(far) = self.queue.far() {
+            return far.target().kill();
+        }
         self.queue.stop(bits::KILLED);
     }
 
@@ -147,8 +187,12 @@ impl<M> TaskCell<M> {
         removed.is_some()
     }
 
-    /// Whether the program waits for this task at its end.
+    /// Whether the program waits for this task at its end. It never does for one of another node.
     pub(crate) fn set_daemon(&self, daemon: bool) {
+        #[cfg(feature = "far")]
+        if self.queue.is_far() {
+            return;
+        }
         if !daemon {
             // First, so that an end in between is never counted before it is waited for.
             live::one_back();
@@ -171,11 +215,21 @@ pub(crate) trait AnyCell: Send + Sync {
     fn monitor(&self, tell: Tell) -> Option<u64>;
     fn unmonitor(&self, number: u64) -> bool;
     fn info(&self) -> crate::TaskInfo;
+    #[cfg(feature = "far")]
+    fn into_any(self: Arc<Self>) -> Arc<dyn std::any::Any + Send + Sync>;
+    #[cfg(feature = "far")]
+    fn add_sender(&self);
+    #[cfg(feature = "far")]
+    fn remove_sender(&self);
+    #[cfg(feature = "far")]
+    fn is_deserted(&self) -> bool;
+    #[cfg(feature = "far")]
+    fn finish_far(&self, reason: ExitReason) -> bool;
 }
 
 impl<M: Send + 'static> AnyCell for TaskCell<M> {
     fn id(&self) -> TaskId {
-        self.id
+        self.id()
     }
 
     fn identity(&self) -> Identity {
@@ -204,5 +258,30 @@ impl<M: Send + 'static> AnyCell for TaskCell<M> {
 
     fn info(&self) -> crate::TaskInfo {
         crate::registry::info(self)
+    }
+
+    #[cfg(feature = "far")]
+    fn into_any(self: Arc<Self>) -> Arc<dyn std::any::Any + Send + Sync> {
+        self
+    }
+
+    #[cfg(feature = "far")]
+    fn add_sender(&self) {
+        self.queue.add_sender();
+    }
+
+    #[cfg(feature = "far")]
+    fn remove_sender(&self) {
+        self.queue.remove_sender();
+    }
+
+    #[cfg(feature = "far")]
+    fn is_deserted(&self) -> bool {
+        self.queue.is_deserted()
+    }
+
+    #[cfg(feature = "far")]
+    fn finish_far(&self, reason: ExitReason) -> bool {
+        self.finish_far(reason)
     }
 }

@@ -3,34 +3,65 @@ use std::hash::{Hash, Hasher};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use pleiad_types::NodeId;
+
 use crate::live;
 
-/// The number of a task: different from those of all other tasks of this process, ended ones too.
+/// The number of a task, and the node where it runs: different from those of all other tasks, ended
+/// ones too. Prints as `task-12`, or `task-12@node-1f3a` if it runs elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskId(NonZeroU64);
+pub struct TaskId {
+    /// 0: this process.
+    node: u64,
+    number: NonZeroU64,
+}
 
 impl TaskId {
     /// For a task that starts.
     pub(crate) fn next() -> Self {
-        Self(NonZeroU64::new(live::one_more()).expect("2^64 tasks are never reached"))
+        Self::here(NonZeroU64::new(live::one_more()).expect("2^64 tasks are never reached"))
     }
 
-    /// From 1 on, in the order of the spawns of this process.
+    /// Of a task of this process.
+    #[inline]
+    pub(crate) fn here(number: NonZeroU64) -> Self {
+        Self { node: 0, number }
+    }
+
+    /// Of a task of another node.
+    #[cfg(feature = "far")]
+    pub(crate) fn far(node: NodeId, number: u64) -> Option<Self> {
+        let number = NonZeroU64::new(number)?;
+        (node.0 != 0).then_some(Self { node: node.0, number })
+    }
+
+    /// From 1 on, in the order of the spawns of its process.
     pub fn number(self) -> u64 {
-        self.0.get()
+        self.number.get()
+    }
+
+    /// Where the task runs, if it is not in this process.
+    pub fn node(self) -> Option<NodeId> {
+        (self.node != 0).then_some(NodeId(self.node))
+    }
+
+    pub(crate) fn non_zero(self) -> NonZeroU64 {
+        self.number
     }
 }
 
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "task-{}", self.0)
+        write!(f, "task-{}", self.number)?;
+        self.node().map_or(Ok(()), |node| write!(f, "@{node}"))
     }
 }
 
-/// Which task it is: number and name. Prints as `counter/12`.
+/// Which task it is: number and name. Prints as `counter/12`; of a task of another node as
+/// `counter/12@shop`, with the name of the node.
 ///
 /// The name is that of the task's function, or the one that
-/// [`TaskBuilder::name`](crate::TaskBuilder::name) has given. Compared by number only.
+/// [`TaskBuilder::name`](crate::TaskBuilder::name) has given. Compared by number and node only.
 #[derive(Clone)]
 pub struct Identity {
     id: TaskId,
@@ -42,11 +73,25 @@ enum Name {
     /// Its whole path.
     OfFunction(fn() -> &'static str),
     Own(Arc<str>),
+    #[cfg(feature = "far")]
+    Far(Arc<FarName>),
+}
+
+/// Of a task of another node.
+#[cfg(feature = "far")]
+pub(crate) struct FarName {
+    pub(crate) task: Arc<str>,
+    pub(crate) node: Arc<str>,
 }
 
 impl Identity {
     pub(crate) fn new(id: TaskId, function: fn() -> &'static str, own: Option<Arc<str>>) -> Self {
         Self { id, name: own.map_or(Name::OfFunction(function), Name::Own) }
+    }
+
+    #[cfg(feature = "far")]
+    pub(crate) fn far(id: TaskId, name: Arc<FarName>) -> Self {
+        Self { id, name: Name::Far(name) }
     }
 
     /// The number.
@@ -59,13 +104,20 @@ impl Identity {
         match &self.name {
             Name::OfFunction(path) => short(path()),
             Name::Own(name) => name,
+            #[cfg(feature = "far")]
+            Name::Far(name) => &name.task,
         }
     }
 }
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.name(), self.id.number())
+        write!(f, "{}/{}", self.name(), self.id.number())?;
+        #[cfg(feature = "far")]
+        if let Name::Far(name) = &self.name {
+            write!(f, "@{}", name.node)?;
+        }
+        Ok(())
     }
 }
 

@@ -61,6 +61,7 @@ mod queue;
 mod recipient;
 mod reference;
 mod registry;
+mod reply;
 mod runner;
 mod send;
 mod spawn;
@@ -69,8 +70,8 @@ mod swap;
 mod sync;
 mod timer;
 
-pub use any::{AnyTask, Ended};
-pub use ask::{Ask, AskError, Reply};
+pub use any::{AnyTask, Ended, WeakAnyTask};
+pub use ask::{Ask, AskError};
 pub use channel::Channel;
 pub use channel::broadcast::Broadcast;
 pub use channel::error::{PublishError, SubscribeChannelError, SubscribeError};
@@ -84,11 +85,12 @@ pub use identity::{Identity, TaskId};
 pub use mailbox::{Mailbox, RecvMatchingError, RecvTimeoutError, TryRecvError};
 pub use monitor::{Monitor, MonitorError};
 pub use names::{FindError, Locate, NameTaken, Named};
-pub use pleiad_types::{Backoff, limits};
+pub use pleiad_types::{Backoff, NodeId, limits};
 pub use process::{AtExit, JoinAll, JoinAllError, at_exit, join_all, run_at_exit};
 pub use recipient::{Recipient, RecipientError};
 pub use reference::{TaskRef, WeakTaskRef};
 pub use registry::{TaskInfo, TaskState, tasks, watch_tasks};
+pub use reply::Reply;
 pub use send::{Deliver, DeliverError, SendError};
 pub use spawn::{
     NoMessage, TaskBuilder, spawn, spawn_blocking, spawn_future, spawn_local, try_spawn,

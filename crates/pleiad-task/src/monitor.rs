@@ -48,6 +48,13 @@ impl Monitor {
         Ok(Self { observed: Arc::downgrade(&observed), number })
     }
 
+    /// `tell` hears of the end of `observed`.
+    #[cfg(feature = "far")]
+    pub(crate) fn of(observed: &Arc<dyn AnyCell>, tell: crate::life::Tell) -> Self {
+        let number = observed.monitor(tell);
+        Self { observed: Arc::downgrade(observed), number }
+    }
+
     /// Stops monitoring. Whether that came in time: if not, the message is there, or on its way.
     pub fn cancel(self) -> bool {
         let observed = self.observed.upgrade();

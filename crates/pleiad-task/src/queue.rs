@@ -10,6 +10,8 @@
 //! makes by reading its batch is given to them by [`Queue::settle`], which a task's runner calls
 //! after each poll: so a full mailbox costs one lock for a turn of the receiver, not for a message.
 
+#[cfg(feature = "far")]
+mod far;
 mod receiver;
 mod sender;
 mod task;
@@ -61,6 +63,13 @@ pub(crate) mod bits {
     pub(crate) const SOURCES: u32 = 1 << 12;
     /// It was closed on purpose, or the task has ended: nothing opens it again.
     pub(crate) const SHUT: u32 = 1 << 13;
+    /// Of a task of another node. Nothing is ever in the queue: it is closed, and whoever is refused
+    /// for that looks for this.
+    #[cfg(feature = "far")]
+    pub(crate) const FAR: u32 = 1 << 14;
+    /// Of such a task: it was closed on purpose from here.
+    #[cfg(feature = "far")]
+    pub(crate) const FAR_SHUT: u32 = 1 << 15;
 }
 
 use bits::{CLOSED, DEAF, SHUT};
@@ -96,6 +105,9 @@ struct Rare<M> {
     /// Rings of channels that drop their oldest message.
     sources: Vec<Box<dyn Source<M>>>,
     life: Life,
+    /// Where everything goes, of a task of another node.
+    #[cfg(feature = "far")]
+    far: Option<std::sync::Arc<crate::far::FarEnd<M>>>,
 }
 
 /// Somewhere else that messages come from.
@@ -116,6 +128,8 @@ impl<M> Default for Rare<M> {
             receiver: None,
             sources: Vec::new(),
             life: Life::default(),
+            #[cfg(feature = "far")]
+            far: None,
         }
     }
 }
@@ -133,6 +147,10 @@ impl<M> Queue<M> {
     }
 
     pub(crate) fn capacity(&self) -> u32 {
+        #[cfg(feature = "far")]
+        if let Some(far) = self.far() {
+            return far.target().capacity();
+        }
         self.capacity
     }
 
@@ -143,6 +161,10 @@ impl<M> Queue<M> {
 
     /// Messages that have not been read.
     pub(crate) fn len(&self) -> usize {
+        #[cfg(feature = "far")]
+        if let Some(far) = self.far() {
+            return far.target().queued();
+        }
         let state = self.lock();
         let urgent = state.rare.as_ref().map_or(0, |rare| rare.urgent.len());
         state.queue.len() + self.unread() + urgent
@@ -155,7 +177,12 @@ impl<M> Queue<M> {
 
     /// Whether nothing more is accepted.
     pub(crate) fn is_closed(&self) -> bool {
-        self.attention() & (CLOSED | DEAF) != 0
+        let attention = self.attention();
+        #[cfg(feature = "far")]
+        if attention & bits::FAR != 0 {
+            return attention & (SHUT | bits::FAR_SHUT) != 0;
+        }
+        attention & (CLOSED | DEAF) != 0
     }
 
     /// Whether nothing at all will be accepted any more, not even an exit.

@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::identity::Identity;
 use crate::queue::Refusal;
 use crate::reference::TaskRef;
+use crate::send::DeliverError;
 
 /// Whoever takes values of the type `T`: see [`TaskRef::recipient`].
 ///
@@ -25,20 +26,37 @@ pub enum RecipientError {
     /// It has ended, or takes no more messages.
     #[error("{0} takes no more messages")]
     Closed(Identity),
+    /// The node where it runs was lost. [`deliver`](Recipient::deliver): the value may or may not have
+    /// come there.
+    #[error("{task} was lost with {peer}")]
+    Lost {
+        /// Who.
+        task: Identity,
+        /// Which node.
+        peer: String,
+    },
+    /// The value, in its message, cannot be sent to another node. Do not try again.
+    #[error("the message cannot be sent to {task}: {why}")]
+    Unsendable {
+        /// To whom.
+        task: Identity,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 trait Receive<T>: Send + Sync {
     fn identity(&self) -> Identity;
-    fn receive(&self, value: T) -> Received<'_>;
+    fn send(&self, value: T) -> Result<(), RecipientError>;
+    fn deliver(&self, value: T) -> Received<'_>;
     fn is_closed(&self) -> bool;
 }
 
 /// What became of a value.
 enum Received<'a> {
-    Yes,
-    /// There is no room; this waits for it: true if the value got in.
-    Waits(Pin<Box<dyn Future<Output = bool> + Send + 'a>>),
-    Closed,
+    Settled(Result<(), RecipientError>),
+    /// There is no room, or it is elsewhere.
+    Waits(Pin<Box<dyn Future<Output = Result<(), RecipientError>> + Send + 'a>>),
 }
 
 struct Mapped<M, F> {
@@ -60,29 +78,23 @@ impl<T: Send + 'static> Recipient<T> {
     ///
     /// [`RecipientError`]; the value is dropped.
     pub fn send(&self, value: T) -> Result<(), RecipientError> {
-        match self.0.receive(value) {
-            Received::Yes => Ok(()),
-            Received::Waits(_) => Err(RecipientError::Full(self.identity())),
-            Received::Closed => Err(RecipientError::Closed(self.identity())),
-        }
+        self.0.send(value)
     }
 
     /// As [`TaskRef::deliver`].
     ///
     /// # Errors
     ///
-    /// [`RecipientError::Closed`]; the value is dropped.
+    /// [`RecipientError`], but never `Full`; the value is dropped.
     ///
     /// # Cancel safety
     ///
     /// As for [`TaskRef::deliver`].
     pub async fn deliver(&self, value: T) -> Result<(), RecipientError> {
-        let got_in = match self.0.receive(value) {
-            Received::Yes => true,
+        match self.0.deliver(value) {
+            Received::Settled(settled) => settled,
             Received::Waits(waits) => waits.await,
-            Received::Closed => false,
-        };
-        if got_in { Ok(()) } else { Err(RecipientError::Closed(self.identity())) }
+        }
     }
 
     /// Which task it is.
@@ -106,18 +118,54 @@ where
         self.task.identity()
     }
 
-    fn receive(&self, value: T) -> Received<'_> {
-        match self.task.cell.queue.push((self.message)(value)) {
-            Ok(()) => Received::Yes,
-            Err((Refusal::Closed, _)) => Received::Closed,
-            Err((Refusal::Full, message)) => {
-                Received::Waits(Box::pin(async move { self.task.deliver(message).await.is_ok() }))
-            }
+    fn send(&self, value: T) -> Result<(), RecipientError> {
+        let sent = self.task.cell.queue.push((self.message)(value));
+        sent.map_err(|(refusal, _)| self.refused(refusal))
+    }
+
+    fn deliver(&self, value: T) -> Received<'_> {
+        let queue = &self.task.cell.queue;
+        let message = (self.message)(value);
+        #[cfg(feature = "far")]
+        if queue.is_far() {
+            return self.wait(message);
+        }
+        match queue.push(message) {
+            Ok(()) => Received::Settled(Ok(())),
+            Err((Refusal::Full, message)) => self.wait(message),
+            Err((refusal, _)) => Received::Settled(Err(self.refused(refusal))),
         }
     }
 
     fn is_closed(&self) -> bool {
         self.task.cell.queue.is_closed()
+    }
+}
+
+impl<M: Send + 'static, F: Sync> Mapped<M, F> {
+    fn wait(&self, message: M) -> Received<'_> {
+        Received::Waits(Box::pin(async move {
+            self.task.deliver(message).await.map_err(|error| match error {
+                DeliverError::Lost { task, peer, .. } => RecipientError::Lost { task, peer },
+                DeliverError::Unsendable { task, why, .. } => {
+                    RecipientError::Unsendable { task, why }
+                }
+                other => RecipientError::Closed(other.task().clone()),
+            })
+        }))
+    }
+
+    #[cold]
+    fn refused(&self, refusal: Refusal) -> RecipientError {
+        let task = self.task.identity();
+        match refusal {
+            Refusal::Full => RecipientError::Full(task),
+            Refusal::Closed => RecipientError::Closed(task),
+            #[cfg(feature = "far")]
+            Refusal::Lost(peer) => RecipientError::Lost { task, peer: peer.into() },
+            #[cfg(feature = "far")]
+            Refusal::Unsendable(why) => RecipientError::Unsendable { task, why: why.into() },
+        }
     }
 }
 

@@ -4,13 +4,14 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::any::{AnyTask, Ended};
-use crate::ask::{Ask, Reply};
+use crate::ask::Ask;
 use crate::cell::{AnyCell, TaskCell};
 use crate::exit::Exit;
 use crate::identity::{Identity, TaskId};
 use crate::monitor::{Monitor, MonitorError};
 use crate::queue::{Refusal, bits};
 use crate::recipient::Recipient;
+use crate::reply::Reply;
 use crate::send::{Deliver, SendError};
 
 /// A reference to a task that takes messages of the type `M`.
@@ -23,6 +24,10 @@ use crate::send::{Deliver, SendError};
 /// which the task is subscribed, and tasks that it monitors, do. See [`WeakTaskRef`].
 ///
 /// Messages of one sender to one task arrive in the order in which they were sent, at most once.
+///
+/// The task may be one of another node: then it prints as `counter/12@shop`, and what it is sent
+/// travels there; a message may be lost with the node, or with the way there. All else is as here,
+/// unless it is said.
 pub struct TaskRef<M> {
     pub(crate) cell: Arc<TaskCell<M>>,
 }
@@ -35,12 +40,14 @@ pub struct WeakTaskRef<M> {
 impl<M: Send + 'static> TaskRef<M> {
     /// Puts `message` into the mailbox, without ever waiting.
     ///
-    /// `Ok` says that it is taken: it is in the mailbox of a task of this process, as all are today. It
-    /// does not say that it has been or will be read.
+    /// `Ok` says that it is taken: it is in the mailbox of a task of this process, or will be sent to
+    /// that of another node. It does not say that it has been or will be read.
     ///
     /// # Errors
     ///
-    /// [`SendError::Full`] and [`SendError::Closed`]; the message comes back.
+    /// [`SendError::Full`] and [`SendError::Closed`]; for a task of another node, also
+    /// [`SendError::Lost`] and [`SendError::Unsendable`]; `Full` is then of the way there. The message
+    /// comes back.
     #[inline]
     pub fn send(&self, message: M) -> Result<(), SendError<M>> {
         self.cell.queue.push(message).map_err(|(refusal, message)| self.refused(refusal, message))
@@ -58,7 +65,8 @@ impl<M: Send + 'static> TaskRef<M> {
         sent.map_err(|(refusal, message)| self.refused(refusal, message))
     }
 
-    /// Puts `message` into the mailbox, and waits for room if there is none.
+    /// Puts `message` into the mailbox, and waits for room if there is none. Of a task of another node:
+    /// waits until it is in the mailbox there.
     ///
     /// Who waits first, goes first; as long as one waits, [`send`](Self::send) finds the mailbox
     /// full. Default: waits as long as the task takes messages; see [`Deliver::timeout`]. A task that
@@ -67,7 +75,8 @@ impl<M: Send + 'static> TaskRef<M> {
     /// # Errors
     ///
     /// [`DeliverError::Closed`](crate::DeliverError::Closed), and with a time-out
-    /// [`DeliverError::TimedOut`](crate::DeliverError::TimedOut); the message comes back.
+    /// [`DeliverError::TimedOut`](crate::DeliverError::TimedOut); for a task of another node, see
+    /// [`DeliverError`](crate::DeliverError). The message comes back.
     ///
     /// # Cancel safety
     ///
@@ -211,7 +220,8 @@ impl<M: Send + 'static> TaskRef<M> {
         self.cell.kill();
     }
 
-    /// Whether the program's end waits for this task: see [`join_all`](crate::join_all).
+    /// Whether the program's end waits for this task: see [`join_all`](crate::join_all). It never waits
+    /// for one of another node.
     pub fn set_daemon(&self, daemon: bool) {
         self.cell.set_daemon(daemon);
     }
@@ -294,6 +304,10 @@ impl<M: Send + 'static> TaskRef<M> {
             Refusal::Full => {
                 SendError::Full { task, capacity: self.cell.queue.capacity(), message }
             }
+            #[cfg(feature = "far")]
+            Refusal::Lost(peer) => SendError::Lost { task, peer: peer.into(), message },
+            #[cfg(feature = "far")]
+            Refusal::Unsendable(why) => SendError::Unsendable { task, why: why.into(), message },
         }
     }
 }
@@ -314,8 +328,8 @@ impl<M> TaskRef<M> {
         self.cell.identity()
     }
 
-    /// Messages in the mailbox that have not been read, as far as is known here. A moment later it may
-    /// be another number.
+    /// Messages in the mailbox that have not been read, as far as is known here: of a task of another
+    /// node, those on their way. A moment later it may be another number.
     pub fn queued(&self) -> usize {
         self.cell.queue.len()
     }

@@ -28,9 +28,27 @@ pub enum SendError<M> {
         /// What was not sent.
         message: M,
     },
+    /// The node where the task runs was lost. Nothing was sent; do not try again.
+    Lost {
+        /// Whose mailbox.
+        task: Identity,
+        /// Which node.
+        peer: String,
+        /// What was not sent.
+        message: M,
+    },
+    /// The message cannot be sent to another node. Nothing was sent; do not try again.
+    Unsendable {
+        /// Whose mailbox.
+        task: Identity,
+        /// What is wrong with the message.
+        why: String,
+        /// What was not sent.
+        message: M,
+    },
 }
 
-/// Why [`TaskRef::deliver`] has delivered nothing. The message comes back.
+/// Why [`TaskRef::deliver`] is not known to have delivered. The message comes back.
 #[non_exhaustive]
 pub enum DeliverError<M> {
     /// The task has ended, or has closed or dropped its mailbox. Do not try again.
@@ -49,20 +67,55 @@ pub enum DeliverError<M> {
         /// What was not delivered.
         message: M,
     },
+    /// It was not acknowledged in time by the node where the task runs: it may or may not have come, or
+    /// may still come. The replies in it have gone with it.
+    Unconfirmed {
+        /// Whose mailbox.
+        task: Identity,
+        /// How long it was waited.
+        after: Duration,
+        /// What may or may not have been delivered.
+        message: M,
+    },
+    /// The node where the task runs was lost: the message may or may not have come. Do not try again.
+    Lost {
+        /// Whose mailbox.
+        task: Identity,
+        /// Which node.
+        peer: String,
+        /// What may or may not have been delivered.
+        message: M,
+    },
+    /// The message cannot be sent to another node, or not be read there. Nothing was delivered; do not
+    /// try again.
+    Unsendable {
+        /// Whose mailbox.
+        task: Identity,
+        /// What is wrong with the message.
+        why: String,
+        /// What was not delivered.
+        message: M,
+    },
 }
 
 impl<M> SendError<M> {
     /// The message that was not sent.
     pub fn into_message(self) -> M {
         match self {
-            Self::Full { message, .. } | Self::Closed { message, .. } => message,
+            Self::Full { message, .. }
+            | Self::Closed { message, .. }
+            | Self::Lost { message, .. }
+            | Self::Unsendable { message, .. } => message,
         }
     }
 
     /// Whose mailbox.
     pub fn task(&self) -> &Identity {
         match self {
-            Self::Full { task, .. } | Self::Closed { task, .. } => task,
+            Self::Full { task, .. }
+            | Self::Closed { task, .. }
+            | Self::Lost { task, .. }
+            | Self::Unsendable { task, .. } => task,
         }
     }
 
@@ -73,18 +126,32 @@ impl<M> SendError<M> {
 }
 
 impl<M> DeliverError<M> {
-    /// The message that was not delivered.
+    /// The message that was not delivered, or [may not](Self::is_certain) have been.
     pub fn into_message(self) -> M {
         match self {
-            Self::Closed { message, .. } | Self::TimedOut { message, .. } => message,
+            Self::Closed { message, .. }
+            | Self::TimedOut { message, .. }
+            | Self::Unconfirmed { message, .. }
+            | Self::Lost { message, .. }
+            | Self::Unsendable { message, .. } => message,
         }
     }
 
     /// Whose mailbox.
     pub fn task(&self) -> &Identity {
         match self {
-            Self::Closed { task, .. } | Self::TimedOut { task, .. } => task,
+            Self::Closed { task, .. }
+            | Self::TimedOut { task, .. }
+            | Self::Unconfirmed { task, .. }
+            | Self::Lost { task, .. }
+            | Self::Unsendable { task, .. } => task,
         }
+    }
+
+    /// Whether nothing was delivered for certain: only then may it be tried again without the danger
+    /// that the message comes twice.
+    pub fn is_certain(&self) -> bool {
+        !matches!(self, Self::Unconfirmed { .. } | Self::Lost { .. })
     }
 }
 
@@ -95,6 +162,10 @@ impl<M> fmt::Display for SendError<M> {
                 write!(f, "the mailbox of {task} is full ({capacity} messages)")
             }
             Self::Closed { task, .. } => write!(f, "{task} takes no more messages"),
+            Self::Lost { task, peer, .. } => write!(f, "{task} was lost with {peer}"),
+            Self::Unsendable { task, why, .. } => {
+                write!(f, "the message cannot be sent to {task}: {why}")
+            }
         }
     }
 }
@@ -113,6 +184,15 @@ impl<M> fmt::Display for DeliverError<M> {
             Self::Closed { task, .. } => write!(f, "{task} takes no more messages"),
             Self::TimedOut { task, after, .. } => {
                 write!(f, "there was no room in the mailbox of {task} within {after:?}")
+            }
+            Self::Unconfirmed { task, after, .. } => {
+                write!(f, "{task} has not acknowledged the message within {after:?}")
+            }
+            Self::Lost { task, peer, .. } => {
+                write!(f, "{task} was lost with {peer}: it may or may not have got the message")
+            }
+            Self::Unsendable { task, why, .. } => {
+                write!(f, "the message cannot be sent to {task}: {why}")
             }
         }
     }
@@ -139,7 +219,8 @@ impl<'a, M> Deliver<'a, M> {
         Self { task, delivery: Delivery::New(message), deadline: Deadline::None }
     }
 
-    /// Gives up when there is no room for so long; the message comes back. Default: never.
+    /// Gives up after so long; the message comes back. Default: never. To a task of this process, that
+    /// is the wait for room; to one of another node, also that for the acknowledgement.
     pub fn timeout(mut self, after: Duration) -> Self {
         self.deadline = Deadline::Later(after);
         self
@@ -159,6 +240,18 @@ impl<'a, M> Deliver<'a, M> {
         crate::block::on(self)
     }
 
+    #[cold]
+    fn refused(&self, refusal: Refusal, message: M) -> DeliverError<M> {
+        let task = self.task.identity();
+        match refusal {
+            Refusal::Closed | Refusal::Full => DeliverError::Closed { task, message },
+            #[cfg(feature = "far")]
+            Refusal::Lost(peer) => DeliverError::Lost { task, peer: peer.into(), message },
+            #[cfg(feature = "far")]
+            Refusal::Unsendable(why) => DeliverError::Unsendable { task, why: why.into(), message },
+        }
+    }
+
     fn queue(&self) -> &'a Queue<M> {
         &self.task.cell.queue
     }
@@ -174,13 +267,19 @@ impl<M> Future for Deliver<'_, M> {
         let this = &mut *self;
         match this.queue().poll_deliver(&mut this.delivery, cx) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-            Poll::Ready(Err((Refusal::Closed | Refusal::Full, message))) => {
-                let task = this.task.identity();
-                return Poll::Ready(Err(DeliverError::Closed { task, message }));
+            Poll::Ready(Err((refusal, message))) => {
+                return Poll::Ready(Err(this.refused(refusal, message)));
             }
             Poll::Pending => (),
         }
         let Poll::Ready(after) = this.deadline.poll(cx) else { return Poll::Pending };
+        #[cfg(feature = "far")]
+        if let Delivery::Far(_) = this.delivery
+            && let Some(message) = this.queue().take_back(&mut this.delivery)
+        {
+            let task = this.task.identity();
+            return Poll::Ready(Err(DeliverError::Unconfirmed { task, after, message }));
+        }
         Poll::Ready(match this.queue().take_back(&mut this.delivery) {
             // It got in at the last moment.
             None => Ok(()),

@@ -251,6 +251,8 @@ impl<T: Clone + Send + 'static> Channel<T> {
         }
         let key = Key::Task(task.id());
         let wants_ring = when_full == WhenFull::DropOldest;
+        #[cfg(feature = "far")]
+        let wants_ring = wants_ring && !queue.is_far();
         let subscribed = self.hub.subscribe(key, |earlier| {
             let earlier = earlier.filter(|earlier| !earlier.is_over());
             let shared = earlier.and_then(|earlier| earlier.shared()).cloned().unwrap_or_default();

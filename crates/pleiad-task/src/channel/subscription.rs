@@ -29,6 +29,9 @@ pub enum WhenFull {
     /// may come later than what was sent to the task directly. The mailbox takes one at a time, each
     /// time when what it had before is read; only what it has taken is
     /// [queued](crate::TaskRef::queued), and stays.
+    ///
+    /// For a task of another node, it is the newest message that is dropped, as long as there is no
+    /// room on the way there.
     DropOldest,
     /// The subscriber is taken out at once. What it has been sent before, it can still read.
     Disconnect,
@@ -199,6 +202,15 @@ where
             }
             Err((Refusal::Closed, _)) => After::Goes,
             Err((Refusal::Full, message)) => self.is_full(message, round),
+            #[cfg(feature = "far")]
+            Err((Refusal::Lost(_), _)) => After::Goes,
+            #[cfg(feature = "far")]
+            Err((Refusal::Unsendable(why), _)) => {
+                let subscriber = self.key;
+                tracing::warn!(%subscriber, why, "a message cannot be sent to a subscriber");
+                self.misses(round);
+                After::Stays
+            }
         }
     }
 

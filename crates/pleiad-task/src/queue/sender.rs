@@ -4,20 +4,32 @@ use std::mem;
 use std::task::{Context, Poll, Waker};
 
 use crate::queue::bits::{CLOSED, DEAF, SENDERS, SHUT, URGENT};
+#[cfg(feature = "far")]
+use crate::queue::bits::{FAR, FAR_SHUT};
 use crate::queue::{Queue, State, UNBOUNDED};
+use crate::sync::MutexGuard;
 use crate::sync::atomic::{Ordering, fence};
 
 /// Why a message was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Full,
     Closed,
+    /// The node of the task was lost: this one.
+    #[cfg(feature = "far")]
+    Lost(Box<str>),
+    /// It cannot be sent to another node, and why.
+    #[cfg(feature = "far")]
+    Unsendable(Box<str>),
 }
 
 /// A message on its way into a queue, which may have to wait.
 pub(crate) enum Delivery<M> {
     New(M),
     Waiting(u64),
+    /// To a task of another node.
+    #[cfg(feature = "far")]
+    Far(Box<crate::far::FarDelivery<M>>),
     Done,
 }
 
@@ -43,7 +55,7 @@ impl<M> Queue<M> {
 
     /// As [`add_sender`](Self::add_sender), if there is one.
     pub(crate) fn add_sender_if_any(&self) -> bool {
-        self.attention() & CLOSED == 0
+        self.may_have_senders()
             && self
                 .senders
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n > 0).then(|| n + 1))
@@ -64,9 +76,7 @@ impl<M> Queue<M> {
         let mut state = self.lock();
         let attention = self.attention.load(Ordering::Relaxed);
         if attention & (CLOSED | DEAF | SENDERS) != 0 {
-            let refusal =
-                if attention & (CLOSED | DEAF) != 0 { Refusal::Closed } else { Refusal::Full };
-            return Err((refusal, message));
+            return self.refuse(state, message);
         }
         if !self.has_room(&state) {
             return Err((Refusal::Full, message));
@@ -76,9 +86,29 @@ impl<M> Queue<M> {
         Ok(())
     }
 
+    #[cold]
+    fn refuse(&self, state: MutexGuard<'_, State<M>>, message: M) -> Result<(), (Refusal, M)> {
+        #[cfg(feature = "far")]
+        if let Some(far) = &state.far_end() {
+            drop(state);
+            return far.send(message, crate::far::How::Normal);
+        }
+        drop(state);
+        let refusal =
+            if self.attention() & (CLOSED | DEAF) != 0 { Refusal::Closed } else { Refusal::Full };
+        Err((refusal, message))
+    }
+
     /// Puts `message` into the queue, whether there is room or not: for what is bounded elsewhere.
     pub(crate) fn push_exempt(&self, message: M) -> Result<(), M> {
         let mut state = self.lock();
+        #[cfg(feature = "far")]
+        if self.attention.load(Ordering::Relaxed) & FAR != 0
+            && let Some(far) = &state.far_end()
+        {
+            drop(state);
+            return far.send(message, crate::far::How::Exempt).map_err(|(_, message)| message);
+        }
         if self.attention.load(Ordering::Relaxed) & (DEAF | SHUT) != 0 {
             return Err(message);
         }
@@ -91,6 +121,11 @@ impl<M> Queue<M> {
     pub(crate) fn push_urgent(&self, message: M) -> Result<(), (Refusal, M)> {
         let mut state = self.lock();
         if self.attention.load(Ordering::Relaxed) & (CLOSED | DEAF) != 0 {
+            #[cfg(feature = "far")]
+            if let Some(far) = &state.far_end() {
+                drop(state);
+                return far.send(message, crate::far::How::Urgent);
+            }
             return Err((Refusal::Closed, message));
         }
         let rare = state.rare.get_or_insert_default();
@@ -111,15 +146,18 @@ impl<M> Queue<M> {
         delivery: &mut Delivery<M>,
         cx: &Context<'_>,
     ) -> Poll<Result<(), (Refusal, M)>> {
+        #[cfg(feature = "far")]
+        if self.is_far() {
+            return self.poll_deliver_far(delivery, true, cx);
+        }
         let ticket = match mem::replace(delivery, Delivery::Done) {
             Delivery::New(message) => match self.push(message) {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err((Refusal::Closed, message)) => {
-                    return Poll::Ready(Err((Refusal::Closed, message)));
-                }
                 Err((Refusal::Full, message)) => self.wait(message, cx),
+                settled => return Poll::Ready(settled),
             },
             Delivery::Waiting(ticket) => ticket,
+            #[cfg(feature = "far")]
+            Delivery::Far(_) => return Poll::Ready(Ok(())),
             Delivery::Done => return Poll::Ready(Ok(())),
         };
         let mut state = self.lock();
@@ -145,11 +183,29 @@ impl<M> Queue<M> {
         Poll::Pending
     }
 
-    /// Takes back the message of `delivery`, if it is not in the queue.
+    /// As [`poll_deliver`](Self::poll_deliver), for a message that says itself that it has come, by an
+    /// answer: in the queue, or on its way to another node.
+    #[inline]
+    pub(crate) fn poll_ask(
+        &self,
+        delivery: &mut Delivery<M>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), (Refusal, M)>> {
+        #[cfg(feature = "far")]
+        if self.is_far() {
+            return self.poll_deliver_far(delivery, false, cx);
+        }
+        self.poll_deliver(delivery, cx)
+    }
+
+    /// Takes back the message of `delivery`, if it is not in the queue. If it is on its way to another
+    /// node, nobody knows whether it will be.
     pub(crate) fn take_back(&self, delivery: &mut Delivery<M>) -> Option<M> {
         match mem::replace(delivery, Delivery::Done) {
             Delivery::New(message) => Some(message),
             Delivery::Waiting(ticket) => self.cancel(ticket),
+            #[cfg(feature = "far")]
+            Delivery::Far(far) => Some(far.into_message()),
             Delivery::Done => None,
         }
     }
@@ -185,6 +241,10 @@ impl<M> Queue<M> {
 
     /// Nothing more is accepted. What is in the queue is still read.
     pub(crate) fn close(&self) {
+        #[cfg(feature = "far")]
+        if self.is_far() {
+            return self.close_far();
+        }
         let woken = self.close_as(&mut self.lock(), CLOSED | SHUT);
         woken.into_iter().for_each(Waker::wake);
     }
@@ -195,6 +255,11 @@ impl<M> Queue<M> {
         // The receiver may have made itself a sender meanwhile.
         if self.senders.load(Ordering::Acquire) > 0 {
             return;
+        }
+        #[cfg(feature = "far")]
+        if let Some(far) = &state.far_end() {
+            drop(state);
+            return far.target().deserted();
         }
         let woken = self.close_as(&mut state, CLOSED);
         drop(state);
@@ -208,6 +273,15 @@ impl<M> Queue<M> {
             woken.extend(rare.waiting.iter().map(|waiting| waiting.waker.clone()));
         }
         woken
+    }
+
+    fn may_have_senders(&self) -> bool {
+        let attention = self.attention();
+        #[cfg(feature = "far")]
+        if attention & FAR != 0 {
+            return attention & (SHUT | FAR_SHUT) == 0;
+        }
+        attention & CLOSED == 0
     }
 
     // ---- under the lock ----

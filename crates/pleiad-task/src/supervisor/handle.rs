@@ -6,10 +6,10 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::any::AnyTask;
-use crate::ask::Reply;
 use crate::exit::{Exit, Failure};
 use crate::names::{FindError, NameTaken};
 use crate::reference::TaskRef;
+use crate::reply::Reply;
 use crate::supervisor::Child;
 
 /// A reference to a supervisor that runs: given by [`Supervisor::start`](crate::Supervisor::start).

@@ -6,10 +6,11 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::ask::{AskError, Reply};
+use crate::ask::AskError;
 use crate::names::FindError;
 use crate::reference::TaskRef;
-use crate::send::SendError;
+use crate::reply::Reply;
+use crate::send::{DeliverError, SendError};
 
 /// A reference to whoever has a name, at the time of each call: so it survives the restarts of a
 /// [child](crate::Child). Costs one look-up for each call more than a [`TaskRef`].
@@ -34,7 +35,7 @@ pub struct NamedRef<M> {
     message: PhantomData<fn(M)>,
 }
 
-/// Why nothing was sent by a name. The message comes back.
+/// Why nothing is known to have been sent by a name. The message comes back.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum NamedSendError<M> {
@@ -50,6 +51,10 @@ pub enum NamedSendError<M> {
     /// Who has the name did not take the message.
     #[error(transparent)]
     NotSent(SendError<M>),
+    /// Who has the name is on another node, and may or [may not](DeliverError::is_certain) have got the
+    /// message.
+    #[error(transparent)]
+    NotDelivered(DeliverError<M>),
     /// No holder of the name had room in time. Nothing was delivered; try again later.
     #[error("nobody of the name {name:?} has taken the message within {after:?}")]
     TimedOut {
@@ -111,7 +116,8 @@ impl<M: Send + 'static> NamedRef<M> {
     ///
     /// # Errors
     ///
-    /// [`NamedSendError::NotFound`] and [`NamedSendError::TimedOut`]; the message comes back.
+    /// [`NamedSendError::NotFound`], [`NamedSendError::TimedOut`] and [`NamedSendError::NotDelivered`];
+    /// the message comes back.
     ///
     /// # Cancel safety
     ///
@@ -131,7 +137,11 @@ impl<M: Send + 'static> NamedRef<M> {
             };
             message = match delivered {
                 Ok(()) => return Ok(()),
-                Err(error) => error.into_message(),
+                Err(
+                    DeliverError::Closed { message, .. } | DeliverError::TimedOut { message, .. },
+                ) => message,
+                // The next one may not get it too.
+                Err(error) => return Err(NamedSendError::NotDelivered(error)),
             };
             if !ends_before(deadline, &task).await {
                 let (name, after) = (self.name.to_string(), self.timeout.unwrap_or_default());
@@ -197,6 +207,7 @@ impl<M> NamedSendError<M> {
         match self {
             Self::NotFound { message, .. } | Self::TimedOut { message, .. } => message,
             Self::NotSent(error) => error.into_message(),
+            Self::NotDelivered(error) => error.into_message(),
         }
     }
 }

@@ -11,11 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::any::AnyTask;
-use crate::ask::Reply;
 use crate::cell::AnyCell;
 use crate::exit::{Exit, ExitReason};
 use crate::identity::Identity;
 use crate::mailbox::Mailbox;
+use crate::reply::Reply;
 use crate::supervisor::child::Child;
 use crate::supervisor::handle::{
     ChildError, ChildInfo, ChildStartError, ChildState, Request, SupervisorMessage,
