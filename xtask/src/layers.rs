@@ -46,6 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "pleiad-proto",
             "pleiad-task",
             "pleiad-types",
+            "postcard",
             "rcgen",
             "rustls",
             "serde",
