@@ -1,3 +1,10 @@
 //! Tasks that talk across processes and machines. For users, this is a part of the crate `pleiad`.
 
 #![warn(clippy::print_stdout, clippy::print_stderr, missing_debug_implementations)]
+
+mod trust;
+
+pub use trust::{
+    ClusterKey, Fingerprint, HandshakeError, Home, KeyError, Member, ParseFingerprintError, Pki,
+    Revoked,
+};
