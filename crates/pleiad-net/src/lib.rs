@@ -5,6 +5,7 @@
 mod trust;
 
 pub use trust::{
-    ClusterKey, Fingerprint, HandshakeError, Home, KeyError, Member, ParseFingerprintError, Pki,
-    Revoked,
+    ClusterKey, DEFAULT_PORT, Fingerprint, HandshakeError, Home, Invitation, Invitations,
+    IssueError, Issued, JoinError, KeyError, Member, ParseFingerprintError, ParseInvitationError,
+    Pki, Revoked, Secret, TakeError, join,
 };

@@ -1,5 +1,6 @@
 //! Nodes that meet: who talks to whom, what the refused are told, and how one gets in.
 
+mod joining;
 mod meeting;
 
 use std::sync::Arc;
