@@ -56,6 +56,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "pleiad-proto",
             "pleiad-task",
             "pleiad-types",
+            "postcard",
             "rcgen",
             "rustls",
             "serde",

@@ -129,3 +129,38 @@ pub const SHAPE_LEVELS: usize = 64;
 
 /// What a shape shows to people: two lines of a terminal.
 pub const SHAPE_TEXT_BYTES: usize = 200;
+
+/// A file of keys or certificates: dozens of certificates fit, a wrong file does not fill the memory.
+pub const KEY_FILE_BYTES_MAX: usize = 1 << 20;
+
+/// Certificates that are revoked. Each is a line of a file and is looked up at every handshake.
+pub const REVOKED_MAX: usize = 10_000;
+
+/// Name of a cluster, which is part of its certificate: X.509 allows 64 characters there.
+pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
+
+/// Invitations that an inviting node keeps at once, those that are used up or expired included.
+pub const INVITATIONS_MAX: usize = 1000;
+
+/// Machines that one invitation may admit.
+pub const INVITATION_USES_MAX: u32 = 10_000;
+
+/// Age of an invitation, unless it says otherwise: made today, used tomorrow.
+pub const INVITATION_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// Wrong secrets in a row from one address, before it has to wait. They cannot be guessed (128
+/// bit); this bounds the work that a stranger causes, and forgives a mistake or two.
+pub const WRONG_SECRETS_MAX: u32 = 5;
+
+/// How long an address waits that has sent too many wrong secrets.
+pub const WRONG_SECRETS_WAIT: Duration = Duration::from_secs(60);
+
+/// Addresses whose wrong secrets are counted; beyond it, the one that was silent longest is
+/// forgotten. About 64 KiB.
+pub const WRONG_ADDRESSES_MAX: usize = 1024;
+
+/// One message of the admission exchange: two certificates and a name need about 1 KiB.
+pub const ADMISSION_BYTES_MAX: usize = 16 << 10;
+
+/// The admission exchange from its first byte to its last; it is one question and one answer.
+pub const ADMISSION_TIME_MAX: Duration = Duration::from_secs(10);
