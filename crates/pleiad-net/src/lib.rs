@@ -2,7 +2,13 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr, missing_debug_implementations)]
 
-#[expect(dead_code, unused_imports, reason = "for discovery, which comes next")]
 mod addresses;
+#[cfg_attr(not(test), expect(dead_code, reason = "for the node, which is not there yet"))]
+mod discovery;
 
 pub use addresses::AddressError;
+pub use discovery::doctor::{
+    DiscoveryState, Facts, Finding, InterfaceFacts, Refused, Unreachable, why_nobody_is_found,
+};
+pub use discovery::here::HereError;
+pub use discovery::network::NetworkError;
