@@ -53,6 +53,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "directories",
             "getrandom",
             "mdns-sd",
+            "nix",
             "pleiad-proto",
             "pleiad-task",
             "pleiad-types",

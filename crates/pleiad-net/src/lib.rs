@@ -2,6 +2,8 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr, missing_debug_implementations)]
 
+mod addresses;
+mod discovery;
 mod trust;
 
 pub use trust::{
@@ -9,3 +11,9 @@ pub use trust::{
     IssueError, Issued, JoinError, KeyError, Member, ParseFingerprintError, ParseInvitationError,
     Pki, Revoked, Secret, TakeError, join,
 };
+pub use addresses::AddressError;
+pub use discovery::doctor::{
+    DiscoveryState, Facts, Finding, InterfaceFacts, Refused, Unreachable, why_nobody_is_found,
+};
+pub use discovery::here::HereError;
+pub use discovery::network::NetworkError;

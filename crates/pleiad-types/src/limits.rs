@@ -164,3 +164,32 @@ pub const ADMISSION_BYTES_MAX: usize = 16 << 10;
 
 /// The admission exchange from its first byte to its last; it is one question and one answer.
 pub const ADMISSION_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Length of the name of a cluster: it is also the name of a directory.
+pub const CLUSTER_BYTES_MAX: usize = 64;
+
+/// Nodes of one user on one machine that a newcomer looks at; what is beyond meets it by the others.
+pub const NEIGHBOURS_MAX: usize = 1024;
+
+/// The file in which a node tells its neighbours where it is: its name and addresses.
+pub const NEIGHBOUR_BYTES_MAX: usize = 4096;
+
+/// Nodes heard of on the network that wait to be dialled; beyond it, the network waits.
+pub const FOUND_MAX: usize = 256;
+
+/// An address heard of on the network is given at most once in this time, whoever names it.
+pub const FOUND_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Addresses from the network that are remembered for that, in about 128 KiB: also the most that
+/// are given in that time.
+pub const FOUND_MEMORY: usize = 1024;
+
+/// Other clusters on the network that are counted.
+pub const OTHER_CLUSTERS_MAX: usize = 64;
+
+/// Records of the network that are kept, five to ten a node. Beyond it somebody plays tricks, and
+/// all are thrown away.
+pub const NETWORK_RECORDS_MAX: u64 = 16_384;
+
+/// The longest time for finding the addresses of a name.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
