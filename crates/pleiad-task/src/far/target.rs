@@ -44,7 +44,7 @@ pub trait FarTarget: Any + Send + Sync {
     /// How many messages can be on their way; `u32::MAX` is no limit.
     fn capacity(&self) -> u32;
 
-    /// This stands for the task here: to be [ended](crate::far::end) with it, and
+    /// This stands for the task here: to be [ended](fn@crate::far::end) with it, and
     /// [used again](FarTask::known). There may be several: when it is needed twice at once, or with
     /// different types of messages. If the task has ended already, it is to be ended at once.
     fn bind(&self, task: WeakAnyTask);
