@@ -3,17 +3,39 @@
 #![warn(clippy::print_stdout, clippy::print_stderr, missing_debug_implementations)]
 
 mod addresses;
+mod builder;
+mod conn;
+mod dead;
 mod discovery;
+mod drive;
+mod error;
+mod find;
+mod greet;
+mod link;
+mod locate;
+mod mesh;
+mod message;
+mod node;
+mod own;
+mod peer;
+mod registry;
 mod trust;
 
-pub use trust::{
-    ClusterKey, DEFAULT_PORT, Fingerprint, HandshakeError, Home, Invitation, Invitations,
-    IssueError, Issued, JoinError, KeyError, Member, ParseFingerprintError, ParseInvitationError,
-    Pki, Revoked, Secret, TakeError, join,
-};
 pub use addresses::AddressError;
+pub use builder::NodeBuilder;
 pub use discovery::doctor::{
     DiscoveryState, Facts, Finding, InterfaceFacts, Refused, Unreachable, why_nobody_is_found,
 };
 pub use discovery::here::HereError;
 pub use discovery::network::NetworkError;
+pub use error::{ConnectError, LocateError, RegisterError, StartError};
+pub use locate::Locate;
+pub use message::Message;
+pub use node::Node;
+pub use peer::{Peer, PeerEvent, PeerEvents};
+pub use pleiad_types::NodeId;
+pub use trust::{
+    ClusterKey, DEFAULT_PORT, Fingerprint, HandshakeError, Home, Invitation, Invitations,
+    IssueError, Issued, JoinError, KeyError, Member, ParseFingerprintError, ParseInvitationError,
+    Pki, Revoked, Secret, TakeError, join,
+};

@@ -124,6 +124,12 @@ impl Lane {
         self.bytes
     }
 
+    /// Bytes that wait to be written, about: more than a portion counts as one.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        let closed = if self.written < self.portions.len() { PORTION_BYTES } else { 0 };
+        self.fresh.len() + closed
+    }
+
     /// Whether everything has arrived.
     pub(crate) fn is_settled(&self) -> bool {
         self.bytes == 0

@@ -213,12 +213,18 @@ impl Session {
     /// [`Refused`]; nothing was sent.
     #[inline]
     pub fn send(&mut self, message: &Outbound<'_>, body: &[u8]) -> Result<(), Refused> {
+        self.admit(message.task, message.flags, false)?;
+        self.post(message, body);
+        Ok(())
+    }
+
+    /// The same for one that was [admitted](Self::admit).
+    #[inline]
+    pub fn post(&mut self, message: &Outbound<'_>, body: &[u8]) {
         debug_assert!(body.len() <= SMALL_BODY_BYTES);
-        self.admit(message)?;
         let &Outbound { task, flags, attached, questions, ticket } = message;
         self.delivery.count_sent(task, body.len(), ticket, questions);
         self.push(LaneKind::Messages, |to| to.put_message(task, flags, attached, body));
-        Ok(())
     }
 
     /// Sends a larger one.
@@ -227,27 +233,33 @@ impl Session {
     ///
     /// [`Refused`]; nothing was sent.
     pub fn send_large(&mut self, message: &Outbound<'_>, body: &Bytes) -> Result<(), Refused> {
-        self.admit(message)?;
+        self.admit(message.task, message.flags, true)?;
+        self.post_large(message, body);
+        Ok(())
+    }
+
+    /// The same for one that was [admitted](Self::admit).
+    pub fn post_large(&mut self, message: &Outbound<'_>, body: &Bytes) {
         let &Outbound { task, flags, attached, questions, ticket } = message;
-        if !self.blobs.has_room() {
-            self.delivery.await_room(task);
-            return Err(Refused::Full);
-        }
         let bytes = body.len();
         self.delivery.count_sent(task, bytes, ticket, questions);
         let blob = self.blobs.send(body.clone());
         self.push(LaneKind::Messages, |to| to.put_large(task, flags, attached, blob, bytes));
         self.want(LaneKind::Bulk);
-        Ok(())
     }
 
-    fn admit(&mut self, message: &Outbound<'_>) -> Result<(), Refused> {
+    /// Whether a message to a task of the peer may go at this moment.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`].
+    pub fn admit(&mut self, task: u64, flags: u8, is_large: bool) -> Result<(), Refused> {
         if self.phase != Phase::Open {
             return Err(Refused::Over);
         }
-        self.delivery.admit(message.task, message.flags)?;
-        if self.lanes[LaneKind::Messages.index()].is_full() {
-            self.delivery.await_room(message.task);
+        self.delivery.admit(task, flags)?;
+        if self.lanes[LaneKind::Messages.index()].is_full() || is_large && !self.blobs.has_room() {
+            self.delivery.await_room(task);
             return Err(Refused::Full);
         }
         Ok(())
@@ -515,6 +527,11 @@ impl Session {
         self.outputs.pop_front()
     }
 
+    /// Whether there is something to be done.
+    pub fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
     /// What is to be written next on a lane's connection.
     pub fn poll_portion(&mut self, lane: LaneKind) -> Option<Portion> {
         if lane == LaneKind::Bulk {
@@ -531,6 +548,11 @@ impl Session {
                 && state.is_attached()
                 && self.blobs.is_sending()
                 && state.bytes() < BULK_AHEAD_BYTES)
+    }
+
+    /// Bytes that wait to be written, about: more than a portion counts as one.
+    pub fn waiting_bytes(&self, lane: LaneKind) -> usize {
+        self.lanes[lane.index()].waiting_bytes()
     }
 
     /// Compares the books: for tests.

@@ -54,6 +54,14 @@ where
     reference::of_far(task)
 }
 
+/// A reference that has come, if it is for messages of the type `M`; else why not.
+pub fn task_ref<M>(reference: Reference) -> Result<TaskRef<M>, String>
+where
+    M: Serialize + DeserializeOwned + Send + 'static,
+{
+    reference::typed(reference)
+}
+
 /// Where messages of other nodes to `task` come in. Keeps its mailbox open.
 pub fn inlet<M>(task: &TaskRef<M>) -> Arc<dyn Inlet>
 where

@@ -74,11 +74,20 @@ impl Home {
     ///
     /// As [`Member::load`], [`cluster_key`](Self::cluster_key) and [`Revoked::load`].
     pub fn member(&self) -> Result<Member, KeyError> {
-        let revoked = Revoked::load(&self.dir.join("revoked"))?;
+        let revoked = self.revoked()?;
         match Member::load_if_there(&self.membership(), revoked.clone())? {
             Some(member) => Ok(member),
             None => Member::of(Arc::new(self.cluster_key()?), revoked),
         }
+    }
+
+    /// Who is no member any more, as this user's nodes know.
+    ///
+    /// # Errors
+    ///
+    /// As [`Revoked::load`].
+    pub fn revoked(&self) -> Result<Revoked, KeyError> {
+        Revoked::load(&self.dir.join("revoked"))
     }
 
     /// Where to [save](Member::save) a membership, so that [`member`](Self::member) finds it.

@@ -42,6 +42,12 @@ impl Invitation {
         Ok(Self { host: host.to_owned(), port, cluster, secret })
     }
 
+    /// Where the inviting node is: `host:port`.
+    pub fn address(&self) -> String {
+        let is_v6 = self.host.contains(':');
+        if is_v6 { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+    }
+
     /// The name or address of the node that admits; IPv6 without brackets.
     pub fn host(&self) -> &str {
         &self.host

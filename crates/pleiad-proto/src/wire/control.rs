@@ -184,8 +184,14 @@ pub enum Reason {
 pub enum Why {
     /// The question was dropped, or whoever had it has ended.
     Dropped,
-    /// Whoever was asked has ended before it read the question.
-    Unread,
+    /// A task has ended before it read the question.
+    Unread {
+        /// The node of the task.
+        #[serde(with = "crate::wire::node_id")]
+        node: NodeId,
+        /// The task.
+        task: u64,
+    },
     /// Whoever was asked takes no more messages.
     Refused,
     /// Whoever had the question was lost, with this node.

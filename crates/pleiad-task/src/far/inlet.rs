@@ -31,6 +31,9 @@ pub trait Inlet: Any + Send + Sync {
     /// What messages it takes: the path of their type, for errors.
     fn type_name(&self) -> &'static str;
 
+    /// Has the task take no more messages.
+    fn close(&self);
+
     /// Puts arrivals into the mailbox, from the front, as many as there is room for. Those that cannot
     /// be read are taken out too, and whoever waits for an answer to one of them is told.
     ///
@@ -153,6 +156,10 @@ impl<M: DeserializeOwned + Send + 'static> Inlet for Local<M> {
 
     fn type_name(&self) -> &'static str {
         any::type_name::<M>()
+    }
+
+    fn close(&self) {
+        self.task.close();
     }
 
     fn accept(&self, arrivals: &mut VecDeque<Arrival>) -> Accepted {

@@ -1,0 +1,253 @@
+//! One connection: TLS over a socket that never blocks.
+//!
+//! Reading and writing are plain calls, which any thread may make at any time. Who calls them, and when,
+//! is up to [`drive`](crate::drive).
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+use bytes::{Bytes, BytesMut};
+use pleiad_proto::Portion;
+use pleiad_proto::wire::{FrameKind, LaneKind, Violation, split_frame};
+use tokio::sync::Notify;
+
+/// Read at once: more is left to the next turn, so that others get theirs.
+const READ_BYTES: usize = 256 << 10;
+
+/// Encrypted bytes that wait for the socket, after which nothing more is encrypted.
+const WAITING_BYTES: usize = 256 << 10;
+
+/// See the [module](self).
+pub(crate) struct Conn {
+    pub(crate) lane: LaneKind,
+    socket: TcpStream,
+    tls: Mutex<Tls>,
+    /// What was read and makes no whole frame yet. Held while its frames are dealt with, so that they are
+    /// in order.
+    plain: Mutex<BytesMut>,
+    /// Somebody wants to write, though another is at it.
+    wanted: AtomicBool,
+    over: AtomicBool,
+    /// Wakes those who drive it: there is something to write, or it is over.
+    pub(crate) write: Notify,
+    /// The socket takes no more: who drives it waits for that.
+    pub(crate) blocked: AtomicBool,
+}
+
+struct Tls {
+    connection: rustls::Connection,
+    /// Bytes that were given to it and are not in the socket.
+    waiting: usize,
+}
+
+/// What a read has come to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ReadEnd {
+    /// There is nothing more for now.
+    Drained,
+    /// There may be more.
+    More,
+    /// The connection is over.
+    Over,
+}
+
+/// Why a connection is over.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// It was closed, or the network has failed.
+    Closed(io::Error),
+    /// What came makes no sense.
+    Violation(Violation),
+}
+
+/// A frame that has come.
+pub(crate) type RawFrame = (FrameKind, Bytes);
+
+impl Conn {
+    /// `socket` must not block.
+    pub(crate) fn new(
+        lane: LaneKind,
+        socket: TcpStream,
+        mut connection: rustls::Connection,
+        read_before: BytesMut,
+    ) -> Self {
+        connection.set_buffer_limit(None);
+        Self {
+            lane,
+            socket,
+            tls: Mutex::new(Tls { connection, waiting: 0 }),
+            plain: Mutex::new(read_before),
+            wanted: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            write: Notify::new(),
+            blocked: AtomicBool::new(false),
+        }
+    }
+
+    /// For those who wait until it can be read or written.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Ends it. Whether it was not over yet.
+    pub(crate) fn close(&self) -> bool {
+        let was_over = self.over.swap(true, Ordering::AcqRel);
+        if !was_over {
+            let _ = self.socket.shutdown(Shutdown::Both);
+            self.write.notify_one();
+        }
+        !was_over
+    }
+
+    // ---- reading ----
+
+    /// Reads what there is, and gives whole frames to `handle`, in order. Does nothing if another thread
+    /// is at it.
+    pub(crate) fn read(
+        &self,
+        mut handle: impl FnMut(&mut Vec<RawFrame>),
+    ) -> Result<ReadEnd, Broken> {
+        let Some(mut plain) = try_lock(&self.plain) else { return Ok(ReadEnd::Drained) };
+        let mut frames = Vec::new();
+        let mut budget = READ_BYTES;
+        loop {
+            let end = self.read_some(&mut plain);
+            // Whatever was read before the end counts.
+            let split = split_frames(&mut plain, &mut frames);
+            budget =
+                budget.saturating_sub(frames.iter().map(|(_, content)| content.len() + 4).sum());
+            if !frames.is_empty() {
+                handle(&mut frames);
+                frames.clear();
+            }
+            split.map_err(Broken::Violation)?;
+            match end {
+                Ok(ReadEnd::More) if budget > 0 => (),
+                Ok(end) => return Ok(end),
+                Err(error) => return Err(Broken::Closed(error)),
+            }
+        }
+    }
+
+    /// Reads once from the socket.
+    fn read_some(&self, plain: &mut BytesMut) -> io::Result<ReadEnd> {
+        let mut tls = lock(&self.tls);
+        let mut end = ReadEnd::More;
+        match tls.connection.read_tls(&mut &self.socket) {
+            Ok(0) => end = ReadEnd::Over,
+            Ok(_) => (),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => end = ReadEnd::Drained,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => return Err(error),
+        }
+        let state = tls
+            .connection
+            .process_new_packets()
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let readable = state.plaintext_bytes_to_read();
+        if readable > 0 {
+            let before = plain.len();
+            plain.resize(before + readable, 0);
+            tls.connection.reader().read_exact(&mut plain[before..])?;
+        }
+        if state.peer_has_closed() {
+            end = ReadEnd::Over;
+        }
+        Ok(end)
+    }
+
+    // ---- writing ----
+
+    /// Writes what `next` gives, until there is nothing more, or the socket takes no more. Does nothing
+    /// if another thread is at it: that one goes on.
+    pub(crate) fn flush(&self, mut next: impl FnMut() -> Option<Portion>) -> io::Result<()> {
+        self.wanted.store(true, Ordering::SeqCst);
+        while self.wanted.load(Ordering::SeqCst) {
+            let Some(mut tls) = try_lock(&self.tls) else { return Ok(()) };
+            self.wanted.store(false, Ordering::SeqCst);
+            let end = self.flush_locked(&mut tls, &mut next);
+            drop(tls);
+            end?;
+        }
+        Ok(())
+    }
+
+    fn flush_locked(
+        &self,
+        tls: &mut Tls,
+        next: &mut impl FnMut() -> Option<Portion>,
+    ) -> io::Result<()> {
+        loop {
+            let mut is_done = false;
+            while tls.waiting < WAITING_BYTES {
+                let Some(portion) = next() else {
+                    is_done = true;
+                    break;
+                };
+                tls.waiting += portion.len();
+                let mut writer = tls.connection.writer();
+                writer.write_all(&portion.head)?;
+                writer.write_all(&portion.tail)?;
+            }
+            while tls.connection.wants_write() {
+                match tls.connection.write_tls(&mut &self.socket) {
+                    Ok(_) => (),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.blocked.store(true, Ordering::Release);
+                        self.write.notify_one();
+                        return Ok(());
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+                    Err(error) => return Err(error),
+                }
+            }
+            tls.waiting = 0;
+            if is_done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Says to the other side that nothing more comes.
+    pub(crate) fn send_close_notify(&self) {
+        if let Some(mut tls) = try_lock(&self.tls) {
+            tls.connection.send_close_notify();
+            while tls.connection.wants_write() {
+                if tls.connection.write_tls(&mut &self.socket).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn split_frames(plain: &mut BytesMut, frames: &mut Vec<RawFrame>) -> Result<(), Violation> {
+    while let Some(frame) = split_frame(plain)? {
+        frames.push(frame);
+    }
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+impl std::fmt::Debug for Conn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "connection for {:?}", self.lane)
+    }
+}

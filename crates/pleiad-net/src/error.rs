@@ -1,0 +1,156 @@
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pleiad_proto::wire::Refusal;
+use pleiad_task::Identity;
+use pleiad_types::limits::NAME_BYTES_MAX;
+use thiserror::Error;
+
+use crate::addresses::AddressError;
+use crate::trust::{HandshakeError, JoinError, KeyError};
+
+/// Why a node did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is no tokio runtime here.
+    #[error("a node starts on a tokio runtime: call this in async code")]
+    NoRuntime,
+    /// The cluster's keys are not to be had.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// An address makes no sense.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// It cannot listen where it should.
+    #[error("cannot listen on {address}: is it taken? Port 0 takes any that is free")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Its thread was not started.
+    #[error("cannot start the node's thread")]
+    Thread(#[source] io::Error),
+    /// It was not let into the cluster.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// Its name is empty, or longer than the limit.
+    #[error("a node's name has 1 to {NAME_BYTES_MAX} bytes, and this has {0}")]
+    NameLength(usize),
+}
+
+/// Why a name was not given.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// Another task of this node has it.
+    #[error("the name {name:?} is taken by {holder}")]
+    Taken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        holder: Identity,
+    },
+    /// The task has ended.
+    #[error("{0} has ended, and cannot have a name")]
+    Ended(Identity),
+    /// The task is of another node.
+    #[error("{0} is a task of another node: only that can give it a name")]
+    Far(Identity),
+    /// It is empty, or longer than the limit.
+    #[error("a name has 1 to {NAME_BYTES_MAX} bytes, and this has {0}")]
+    Length(usize),
+}
+
+/// Why nothing was found by a name.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LocateError {
+    /// What has the name takes other messages. They are the same if their definitions are: names of
+    /// fields and variants, their order and their types.
+    #[error("{name:?} on {peer} takes {found}, not {wanted}")]
+    WrongType {
+        /// The name.
+        name: String,
+        /// What was asked for.
+        wanted: String,
+        /// What it takes.
+        found: String,
+        /// The node.
+        peer: String,
+    },
+    /// No task of the name has appeared in time.
+    #[error(
+        "no task with the name {name:?} has appeared within {after:?} on this node and {peers} peer(s)"
+    )]
+    TimedOut {
+        /// The name.
+        name: String,
+        /// How long it was waited.
+        after: Duration,
+        /// How many peers there were at the end. If none: `pleiad doctor` says why.
+        peers: usize,
+    },
+    /// The peer where it was looked for is gone.
+    #[error("{0} was lost while a name was looked for there")]
+    PeerLost(String),
+    /// The node has closed.
+    #[error("the node has closed")]
+    Closed,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Where it is makes no sense.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// There is nobody, or the network has failed.
+    #[error("cannot talk to {address}")]
+    Unreachable {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The sides do not trust each other.
+    #[error("{address} is not trusted, or does not trust this node")]
+    Handshake {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: HandshakeError,
+    },
+    /// The other side does not take the connection.
+    #[error("{address} does not take the connection: {refusal}")]
+    Refused {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        refusal: Refusal,
+    },
+    /// It took too long.
+    #[error("{address} has not answered within {after:?}")]
+    TimedOut {
+        /// Where.
+        address: SocketAddr,
+        /// How long it was waited.
+        after: Duration,
+    },
+    /// It is this node itself.
+    #[error("{0} is this node itself")]
+    Itself(SocketAddr),
+    /// The node has closed.
+    #[error("the node has closed")]
+    Closed,
+}
+
+impl ConnectError {
+    pub(crate) fn handshake(address: SocketAddr, error: io::Error) -> Self {
+        Self::Handshake { address, source: HandshakeError::explain(error) }
+    }
+}

@@ -1,0 +1,273 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use pleiad_task::TaskRef;
+use pleiad_task::far::{self, Reference, shape::shape_of};
+use pleiad_types::NodeId;
+use pleiad_types::limits::GOODBYE_TIMEOUT;
+
+use crate::addresses::Target;
+use crate::builder::NodeBuilder;
+use crate::error::{ConnectError, RegisterError, StartError};
+use crate::find::Discovery;
+use crate::greet::{self, Reached};
+use crate::locate::Locate;
+use crate::mesh::Mesh;
+use crate::message::Message;
+use crate::own::OwnThread;
+use crate::peer::{Peer, PeerEvents};
+use crate::registry::Registered;
+
+/// This process, as a part of the mesh: what other nodes find here, and the way to them.
+///
+/// Cheap to clone. A node ends with [`close`](Self::close), or when the last handle is dropped; others then
+/// see it go offline.
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    mesh: Arc<Mesh>,
+    own: OwnThread,
+    discovery: Discovery,
+}
+
+impl Node {
+    /// Starts a node with the usual choices: it listens on this machine only, belongs to the default
+    /// cluster of this user, and finds the other nodes of that by itself. See [`builder`](Self::builder).
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`].
+    pub async fn start() -> Result<Self, StartError> {
+        Self::builder().start().await
+    }
+
+    /// Another than the usual choices.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::new()
+    }
+
+    pub(crate) fn new(mesh: Arc<Mesh>, own: OwnThread, discovery: Discovery) -> Self {
+        Self { inner: Arc::new(Inner { mesh, own, discovery }) }
+    }
+
+    pub(crate) fn mesh(&self) -> &Arc<Mesh> {
+        &self.inner.mesh
+    }
+
+    /// Its number: another one for each start.
+    pub fn id(&self) -> NodeId {
+        self.mesh().me()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        self.mesh().hello().name
+    }
+
+    /// Where it can be dialled, best first.
+    pub fn addresses(&self) -> Vec<String> {
+        self.mesh().hello().addresses
+    }
+
+    // ---- names ----
+
+    /// Gives a task of this process a name, by which all nodes [locate](Self::locate) it, until it ends. A
+    /// task may have several names. A name keeps its mailbox open.
+    ///
+    /// # Errors
+    ///
+    /// See [`RegisterError`].
+    pub fn register<M: Message>(&self, name: &str, task: &TaskRef<M>) -> Result<(), RegisterError> {
+        let Reference::Here(inlet) = far::travelling(task) else {
+            return Err(RegisterError::Far(task.identity()));
+        };
+        let id = task.id();
+        let inlet = self.mesh().share_inlet(id.number(), inlet);
+        let shape = shape_of::<M>();
+        let registered = Registered { inlet, shape: shape.hash, text: shape.text.clone() };
+        self.mesh().registry.insert(name, registered)?;
+        let (mesh, owned) = (Arc::downgrade(self.mesh()), name.to_owned());
+        far::monitor(&task.any(), move |_| {
+            if let Some(mesh) = mesh.upgrade() {
+                mesh.registry.remove(&owned, id);
+            }
+        });
+        for link in self.mesh().links() {
+            link.with_session(|session| session.registered(name));
+            link.work();
+        }
+        Ok(())
+    }
+
+    /// Takes a name away again. Whether the task had it.
+    pub fn unregister<M: Message>(&self, name: &str, task: &TaskRef<M>) -> bool {
+        self.mesh().registry.remove(name, task.id())
+    }
+
+    /// Finds the task of this name: on this node, else on the first that has it; waits for it to
+    /// appear. Only a task that takes messages of the type `M` is given: two types are the same if their
+    /// definitions are.
+    ///
+    /// # Errors
+    ///
+    /// See [`LocateError`](crate::LocateError).
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub fn locate<M: Message>(&self, name: &str) -> Locate<M> {
+        Locate::new(self.mesh().clone(), name)
+    }
+
+    // ---- peers ----
+
+    /// Connects to the node at an address: `host`, `host:port` or `[v6]:port`. All addresses of a name are
+    /// tried. Is there already a connection, that counts.
+    ///
+    /// This tries once; [`NodeBuilder::peer`] goes on trying.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// If it is dropped, there may be a connection or not.
+    pub async fn connect(&self, address: &str) -> Result<Peer, ConnectError> {
+        let target = Target::of_peer(address, crate::addresses::PORT)?;
+        let mut failure = ConnectError::Closed;
+        let mesh = self.mesh().clone();
+        let dialled = self.inner.own.handle().spawn(async move {
+            for address in target.resolve().await? {
+                match greet::dial(&mesh, address).await {
+                    Ok(Reached::Peer(node)) => return Ok(node),
+                    Ok(Reached::Itself) => failure = ConnectError::Itself(address),
+                    Err(error) => failure = error,
+                }
+            }
+            Err(failure)
+        });
+        let node = dialled.await.map_err(|_| ConnectError::Closed)??;
+        self.peer_of(node).await.ok_or(ConnectError::Closed)
+    }
+
+    /// Waits until a peer that is just being greeted is there.
+    async fn peer_of(&self, node: NodeId) -> Option<Peer> {
+        let mut changes = self.mesh().watch();
+        let found = async {
+            loop {
+                let online = self.mesh().online();
+                if let Some((_, link)) = online.into_iter().find(|(_, link)| link.peer == node) {
+                    return Some(Peer::new(link));
+                }
+                changes.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(greet::GREETING_TIMEOUT, found).await.ok().flatten()
+    }
+
+    /// The peers that are there, in the order in which they came.
+    pub fn peers(&self) -> Vec<Peer> {
+        self.mesh().online().into_iter().map(|(_, link)| Peer::new(link)).collect()
+    }
+
+    /// Waits until a peer of this name is there. Default time-out: none; see [`tokio::time::timeout`].
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn peer(&self, name: &str) -> Option<Peer> {
+        let mut changes = self.mesh().watch();
+        loop {
+            if let Some(peer) = self.peers().into_iter().find(|peer| peer.name() == name) {
+                return Some(peer);
+            }
+            changes.changed().await.ok()?;
+        }
+    }
+
+    /// Peers as they come and go: first those that are there.
+    pub fn peer_events(&self) -> PeerEvents {
+        PeerEvents::new(self.mesh().clone())
+    }
+
+    /// Tells a task of peers as they come and go: first of those that are there. `message` makes a
+    /// message of an event. Ends with the task.
+    pub fn watch_peers<M: Send + 'static>(
+        &self,
+        task: &TaskRef<M>,
+        message: impl Fn(crate::PeerEvent) -> M + Send + 'static,
+    ) {
+        let (mut events, task) = (self.peer_events(), task.clone());
+        self.mesh().spawn(async move {
+            let ended = task.ended();
+            tokio::pin!(ended);
+            loop {
+                let event = tokio::select! {
+                    event = events.next() => event,
+                    _ = &mut ended => return,
+                };
+                let Some(event) = event else { return };
+                if task.deliver(message(event)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    // ---- the end ----
+
+    /// Closes politely: what was sent before still arrives, all peers see this node go offline, and
+    /// nothing comes in any more. Returns when that is so, after at most half a second. References to
+    /// tasks of other nodes are [lost](pleiad_task::ExitReason::Lost) from then on.
+    pub async fn close(&self) {
+        let mesh = self.mesh();
+        if mesh.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        mesh.registry.clear();
+        mesh.close_now();
+        let links = mesh.links();
+        links.iter().for_each(|link| link.goodbye());
+        let all_gone = async {
+            let mut changes = mesh.watch();
+            while !mesh.links().is_empty() {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(GOODBYE_TIMEOUT + Duration::from_millis(200), all_gone).await;
+        for link in links {
+            link.end(pleiad_proto::Over::Closed);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.mesh.closed.store(true, Ordering::Release);
+        self.mesh.close_now();
+        for link in self.mesh.links() {
+            link.goodbye();
+            link.end(pleiad_proto::Over::Closed);
+        }
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name(), self.id())
+    }
+}
