@@ -13,9 +13,6 @@ mod error;
 mod interface;
 mod target;
 
-/// The port of a node, unless another is said.
-pub(crate) const PORT: u16 = 9705;
-
 /// The addresses at which a node with these listeners can be reached, the best first, each once.
 ///
 /// A listener on all addresses (`0.0.0.0`, `::`) can be reached at those of all interfaces that are

@@ -9,14 +9,14 @@ use pleiad_types::limits::{LOST_AFTER, LOST_AFTER_MIN, NAME_BYTES_MAX};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
-use crate::addresses::{PORT, Target};
+use crate::addresses::Target;
 use crate::discovery::{Announcement, Reached};
 use crate::error::StartError;
 use crate::find::Discovery;
 use crate::mesh::{Mesh, random};
 use crate::node::Node;
 use crate::own::{self, OwnThread};
-use crate::trust::{self, ClusterKey, Home, Invitation, Member, Pki, Revoked};
+use crate::trust::{self, ClusterKey, DEFAULT_PORT, Home, Invitation, Member, Pki, Revoked};
 
 /// How a node starts: see [`Node::builder`].
 #[derive(Debug)]
@@ -176,7 +176,7 @@ impl NodeBuilder {
         }
         own.handle().spawn(own::keep_time(mesh.clone()));
         for peer in &self.peers {
-            let target = Target::of_peer(peer, PORT)?;
+            let target = Target::of_peer(peer, DEFAULT_PORT)?;
             own.handle().spawn(own::want(mesh.clone(), target));
         }
         let directory = home.as_deref().map(|home: &Path| home.join("run"));
@@ -212,7 +212,7 @@ impl NodeBuilder {
         let texts =
             if self.listen.is_empty() { &["127.0.0.1:0".to_owned()] } else { &*self.listen };
         for text in texts {
-            for address in Target::of_listener(text, PORT)?.resolve().await? {
+            for address in Target::of_listener(text, DEFAULT_PORT)?.resolve().await? {
                 let _entered = own.enter();
                 let listener = std::net::TcpListener::bind(address)
                     .and_then(|listener| {

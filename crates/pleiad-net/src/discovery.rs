@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use pleiad_types::NodeId;
 use pleiad_types::limits::NAME_BYTES_MAX;
 
-use crate::addresses::{AddressError, Interface, PORT, Target, reachable};
+use crate::addresses::{AddressError, Interface, Target, reachable};
+use crate::trust::DEFAULT_PORT;
 
 pub(crate) mod doctor;
 pub(crate) mod here;
@@ -46,7 +47,7 @@ impl Reached {
         listeners: &[SocketAddr],
         announce: &[String],
     ) -> Result<Self, AddressError> {
-        let port = listeners.first().map_or(PORT, SocketAddr::port);
+        let port = listeners.first().map_or(DEFAULT_PORT, SocketAddr::port);
         if !announce.is_empty() {
             let targets = announce.iter().map(|text| Target::of_peer(text, port));
             let mut addresses = Vec::new();

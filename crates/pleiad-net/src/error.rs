@@ -8,7 +8,7 @@ use pleiad_types::limits::NAME_BYTES_MAX;
 use thiserror::Error;
 
 use crate::addresses::AddressError;
-use crate::trust::{HandshakeError, JoinError, KeyError};
+use crate::trust::{HandshakeError, IssueError, JoinError, KeyError};
 
 /// Why a node did not start.
 #[derive(Debug, Error)]
@@ -147,6 +147,25 @@ pub enum ConnectError {
     /// The node has closed.
     #[error("the node has closed")]
     Closed,
+}
+
+/// Why there is no invitation.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum InviteError {
+    /// This node is a member of the cluster, but cannot make others one.
+    #[error(
+        "only a node that has the cluster's key can invite: do it on the machine that made the cluster"
+    )]
+    NoKey,
+    /// This node cannot be dialled from anywhere.
+    #[error(
+        "this node listens nowhere that others could dial: say where it listens, or announce an address"
+    )]
+    NoAddress,
+    /// There are too many.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
 }
 
 impl ConnectError {

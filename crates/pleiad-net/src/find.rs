@@ -8,6 +8,7 @@ use std::sync::Arc;
 use pleiad_types::limits::ADDRESSES_MAX;
 
 use crate::addresses::{AddressError, Interface, reachable};
+use crate::discovery::doctor::{DiscoveryState, Facts, Refused, Unreachable};
 use crate::discovery::here::{Here, Neighbour, default_directory};
 use crate::discovery::network::Network;
 use crate::discovery::{Announcement, Reached};
@@ -32,8 +33,38 @@ impl Discovery {
         Self::default()
     }
 
-    pub(crate) fn is_on(&self) -> bool {
-        self.is_on
+    /// Lets itself be found no more.
+    pub(crate) async fn stop(self) {
+        if let Some(network) = self.network {
+            network.stop().await;
+        }
+    }
+
+    /// What is known about why nobody is found.
+    pub(crate) fn facts(&self, mesh: &Mesh) -> Facts {
+        let problem = self.network.as_ref().and_then(Network::last_error).or(self.problem.clone());
+        let discovery = match problem {
+            _ if !self.is_on => DiscoveryState::Off,
+            Some(problem) => DiscoveryState::Failing(problem),
+            None => DiscoveryState::On,
+        };
+        let interfaces = Interface::all().unwrap_or_default();
+        let known = mesh.facts();
+        let refused = known.refused.iter();
+        let unreachable = known.unreachable.iter();
+        Facts {
+            peers: mesh.online().len(),
+            discovery,
+            listeners: known.listeners.clone(),
+            interfaces: interfaces.into_iter().map(Into::into).collect(),
+            other_clusters: self.network.as_ref().map_or(0, Network::other_clusters),
+            refused: refused
+                .map(|(node, why)| Refused { node: node.clone(), why: why.clone() })
+                .collect(),
+            unreachable: unreachable
+                .map(|(peer, error)| Unreachable { peer: peer.clone(), error: error.clone() })
+                .collect(),
+        }
     }
 
     /// `directory`: where nodes of this machine meet, if it is not the usual place.
@@ -122,6 +153,11 @@ fn local_addresses(listeners: &[SocketAddr]) -> Vec<SocketAddr> {
 }
 
 async fn greet_neighbour(mesh: Arc<Mesh>, here: Arc<Here>, neighbour: Neighbour) {
+    if mesh.link(neighbour.node).is_some() {
+        return;
+    }
+    let Neighbour { name, process, .. } = &neighbour;
+    tracing::debug!(name, process, "a node of this machine");
     let mut is_refused = !neighbour.addresses.is_empty();
     for address in &neighbour.addresses {
         match greet::dial(&mesh, *address).await {

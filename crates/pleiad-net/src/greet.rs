@@ -149,7 +149,7 @@ async fn accept_from(
     };
 
     // Nothing of what a stranger says has been read until here.
-    send(&mut tls, &mesh.hello()).await.map_err(unreachable)?;
+    send(&mut tls, mesh.hello()).await.map_err(unreachable)?;
     let mut bytes = BytesMut::new();
     let attach: Attach = read(&mut tls, &mut bytes).await.map_err(unreachable)?;
     let greeted = mesh::Greeted { hello: attach.hello.clone(), fingerprint, lane: attach.lane };

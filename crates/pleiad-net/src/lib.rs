@@ -28,7 +28,7 @@ pub use discovery::doctor::{
 };
 pub use discovery::here::HereError;
 pub use discovery::network::NetworkError;
-pub use error::{ConnectError, LocateError, RegisterError, StartError};
+pub use error::{ConnectError, InviteError, LocateError, RegisterError, StartError};
 pub use locate::Locate;
 pub use message::Message;
 pub use node::Node;

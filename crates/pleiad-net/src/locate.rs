@@ -135,7 +135,7 @@ impl<M: Message> Locate<M> {
                 name: self.name.clone(),
                 wanted: shape.text.clone(),
                 found,
-                peer: self.mesh.hello().name,
+                peer: self.mesh.hello().name.clone(),
             };
             return self.reference(Reference::Here(found.map_err(wrong)?));
         }
@@ -179,7 +179,7 @@ impl<M: Message> Locate<M> {
             name: self.name.clone(),
             wanted: std::any::type_name::<M>().to_owned(),
             found,
-            peer: self.mesh.hello().name,
+            peer: self.mesh.hello().name.clone(),
         })
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use pleiad_proto::wire::{Attach, Hello, LaneKind, Refusal, Resume};
-use pleiad_proto::{Lookup, Membership, Met, Session};
+use pleiad_proto::{Lookup, Membership, Met, Over, Session};
 use pleiad_task::far::{Inlet, Reference};
 use pleiad_types::{NodeId, Time};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,7 +23,7 @@ use crate::trust::{self, Fingerprint, Invitations, Member, Secret};
 
 /// See the [module](self).
 pub(crate) struct Mesh {
-    hello: RwLock<Hello>,
+    hello: Hello,
     me: NodeId,
     pub(crate) member: Member,
     pub(crate) lost_after: Duration,
@@ -95,7 +95,7 @@ impl Mesh {
     ) -> Arc<Self> {
         Arc::new(Self {
             me: hello.node,
-            hello: RwLock::new(hello),
+            hello,
             member,
             lost_after,
             started: Instant::now(),
@@ -120,12 +120,8 @@ impl Mesh {
         self.me
     }
 
-    pub(crate) fn hello(&self) -> Hello {
-        self.hello.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set_addresses(&self, addresses: Vec<String>) {
-        self.hello.write().unwrap_or_else(PoisonError::into_inner).addresses = addresses;
+    pub(crate) fn hello(&self) -> &Hello {
+        &self.hello
     }
 
     pub(crate) fn now(&self) -> Time {
@@ -235,16 +231,15 @@ impl Mesh {
 
     /// What to say to a node that was dialled. None: it is connected already.
     pub(crate) fn plan_attach(&self, node: NodeId, lane: LaneKind) -> Option<Attach> {
-        let hello = self.hello();
         let fresh = self.next_number();
         let mut state = self.state();
         let link = state.links.get(&node).map(|entry| entry.link.clone());
         let attach = match link {
             Some(link) => link.with_session(|session| {
                 let session = (!session.is_over()).then_some(&*session);
-                pleiad_proto::attach(&hello, session, lane, fresh)
+                pleiad_proto::attach(&self.hello, session, lane, fresh)
             }),
-            None => pleiad_proto::attach(&hello, None, lane, fresh),
+            None => pleiad_proto::attach(&self.hello, None, lane, fresh),
         }?;
         state.dialling.insert((node, lane)).then_some(attach)
     }
@@ -373,6 +368,20 @@ impl Mesh {
         self.due.notify_one();
         if is_new {
             self.notify();
+        }
+    }
+
+    /// Peers that are no members any more are gone.
+    pub(crate) fn end_revoked(&self) {
+        let state = self.state();
+        let is_revoked = |entry: &&Entry| {
+            entry.fingerprint.is_some_and(|member| self.member.revoked().contains(&member))
+        };
+        let links: Vec<_> =
+            state.links.values().filter(is_revoked).map(|entry| entry.link.clone()).collect();
+        drop(state);
+        for link in links {
+            link.end(Over::Revoked);
         }
     }
 

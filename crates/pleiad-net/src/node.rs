@@ -1,24 +1,28 @@
 use std::fmt;
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pleiad_task::TaskRef;
 use pleiad_task::far::{self, Reference, shape::shape_of};
+use pleiad_task::{AnyTask, TaskRef};
 use pleiad_types::NodeId;
 use pleiad_types::limits::GOODBYE_TIMEOUT;
 
 use crate::addresses::Target;
 use crate::builder::NodeBuilder;
-use crate::error::{ConnectError, RegisterError, StartError};
+use crate::discovery::doctor::Facts;
+use crate::error::{ConnectError, InviteError, RegisterError, StartError};
 use crate::find::Discovery;
 use crate::greet::{self, Reached};
+use crate::link::Link;
 use crate::locate::Locate;
-use crate::mesh::Mesh;
+use crate::mesh::{self, Mesh};
 use crate::message::Message;
 use crate::own::OwnThread;
 use crate::peer::{Peer, PeerEvents};
 use crate::registry::Registered;
+use crate::trust::{DEFAULT_PORT, Fingerprint, Invitation, KeyError};
 
 /// This process, as a part of the mesh: what other nodes find here, and the way to them.
 ///
@@ -32,7 +36,7 @@ pub struct Node {
 struct Inner {
     mesh: Arc<Mesh>,
     own: OwnThread,
-    discovery: Discovery,
+    discovery: Mutex<Discovery>,
 }
 
 impl Node {
@@ -52,7 +56,11 @@ impl Node {
     }
 
     pub(crate) fn new(mesh: Arc<Mesh>, own: OwnThread, discovery: Discovery) -> Self {
-        Self { inner: Arc::new(Inner { mesh, own, discovery }) }
+        Self { inner: Arc::new(Inner { mesh, own, discovery: Mutex::new(discovery) }) }
+    }
+
+    fn discovery(&self) -> MutexGuard<'_, Discovery> {
+        self.inner.discovery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn mesh(&self) -> &Arc<Mesh> {
@@ -65,13 +73,18 @@ impl Node {
     }
 
     /// Its name.
-    pub fn name(&self) -> String {
-        self.mesh().hello().name
+    pub fn name(&self) -> &str {
+        &self.mesh().hello().name
     }
 
     /// Where it can be dialled, best first.
-    pub fn addresses(&self) -> Vec<String> {
-        self.mesh().hello().addresses
+    pub fn addresses(&self) -> &[String] {
+        &self.mesh().hello().addresses
+    }
+
+    /// The cluster that it belongs to.
+    pub fn cluster(&self) -> Fingerprint {
+        self.mesh().member.cluster()
     }
 
     // ---- names ----
@@ -139,7 +152,7 @@ impl Node {
     ///
     /// If it is dropped, there may be a connection or not.
     pub async fn connect(&self, address: &str) -> Result<Peer, ConnectError> {
-        let target = Target::of_peer(address, crate::addresses::PORT)?;
+        let target = Target::of_peer(address, DEFAULT_PORT)?;
         let mut failure = ConnectError::Closed;
         let mesh = self.mesh().clone();
         let dialled = self.inner.own.handle().spawn(async move {
@@ -220,6 +233,77 @@ impl Node {
         });
     }
 
+    /// Asks again on the local network who is there. Those who were known to be there are not told again.
+    pub fn discover(&self) {
+        if let Some(network) = &self.discovery().network {
+            network.refresh();
+        }
+    }
+
+    /// What is known about why nobody is found: for
+    /// [`why_nobody_is_found`](crate::why_nobody_is_found).
+    pub fn facts(&self) -> Facts {
+        self.discovery().facts(self.mesh())
+    }
+
+    /// The names that this node has given, in order, and who has them.
+    pub fn names(&self) -> Vec<(String, AnyTask)> {
+        self.mesh().registry.list()
+    }
+
+    // ---- members ----
+
+    /// Invites `uses` machines into the cluster, each of which may use the invitation once within `age`.
+    /// It holds as long as this node runs, and names the [best address](Self::addresses) of this node.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use pleiad_net::Node;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let home = tempfile::tempdir()?;
+    /// let node = Node::builder().name("host").home(home.path().join("host")).start().await?;
+    /// let invitation = node.invite(1, Duration::from_secs(60))?;
+    ///
+    /// // On another machine; it keeps its membership in its home.
+    /// let guest = Node::builder()
+    ///     .home(home.path().join("guest"))
+    ///     .invitation(invitation.to_string().parse()?)
+    ///     .start()
+    ///     .await?;
+    /// assert_eq!(guest.peer("host").await.map(|peer| peer.node()), Some(node.id()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`InviteError`].
+    pub fn invite(&self, uses: u32, age: Duration) -> Result<Invitation, InviteError> {
+        let mesh = self.mesh();
+        if mesh.member.cluster_key().is_none() {
+            return Err(InviteError::NoKey);
+        }
+        let address = self.addresses().first().and_then(|address| address.parse().ok());
+        let address: SocketAddr = address.ok_or(InviteError::NoAddress)?;
+        let secret = mesh.invitations().issue(uses, age, mesh::seconds_since_1970())?;
+        let host = address.ip().to_string();
+        Invitation::new(&host, address.port(), mesh.member.cluster(), secret)
+            .map_err(|_| InviteError::NoAddress)
+    }
+
+    /// Takes the membership of this certificate away: it gets no connection to this node any more. Those
+    /// that it has are ended.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`], if that cannot be written down.
+    pub fn revoke(&self, member: Fingerprint, note: &str) -> Result<(), KeyError> {
+        self.mesh().member.revoked().revoke(member, note)?;
+        self.mesh().end_revoked();
+        Ok(())
+    }
+
     // ---- the end ----
 
     /// Closes politely: what was sent before still arrives, all peers see this node go offline, and
@@ -230,10 +314,12 @@ impl Node {
         if mesh.closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        let discovery = std::mem::take(&mut *self.discovery());
+        discovery.stop().await;
         mesh.registry.clear();
         mesh.close_now();
         let links = mesh.links();
-        links.iter().for_each(|link| link.goodbye());
+        links.iter().for_each(Link::goodbye);
         let all_gone = async {
             let mut changes = mesh.watch();
             while !mesh.links().is_empty() {
@@ -262,7 +348,7 @@ impl Drop for Inner {
 
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name())
+        f.write_str(self.name())
     }
 }
 

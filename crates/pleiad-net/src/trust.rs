@@ -25,18 +25,10 @@ mod tests;
 mod tls;
 mod verifier;
 
-#[cfg_attr(
-    not(test),
-    expect(unused_imports, reason = "for the listener, which is not there yet")
-)]
-pub(crate) use admission::{AdmitError, Admitted, admit};
+pub(crate) use admission::admit;
 pub use cluster_key::ClusterKey;
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use handshake::HandshakeError;
-#[cfg_attr(
-    not(test),
-    expect(unused_imports, reason = "for the listener, which is not there yet")
-)]
 pub(crate) use handshake::{Greeted, check_server, greet};
 pub use home::Home;
 pub use invitation::{DEFAULT_PORT, Invitation, ParseInvitationError, Secret};
@@ -46,8 +38,4 @@ pub use key_error::KeyError;
 pub use member::Member;
 pub use pki::Pki;
 pub use revoked::Revoked;
-#[cfg_attr(
-    not(test),
-    expect(unused_imports, reason = "for the dialler, which is not there yet")
-)]
 pub(crate) use tls::server_name;

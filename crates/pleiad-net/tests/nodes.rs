@@ -40,7 +40,7 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
-        Self { home: tempfile::tempdir().unwrap() }
+        Self { home: tempfile::tempdir().expect("a directory") }
     }
 
     fn node(&self, name: &str) -> NodeBuilder {

@@ -101,6 +101,8 @@ pub enum Over {
     Violation(Violation),
     /// It does not read what is sent to it.
     Stalled,
+    /// It is no member of the cluster any more.
+    Revoked,
 }
 
 impl std::fmt::Display for Over {
@@ -111,6 +113,7 @@ impl std::fmt::Display for Over {
             Self::Gone => f.write_str("its process has ended, or has given this node up"),
             Self::Violation(violation) => write!(f, "{violation}"),
             Self::Stalled => f.write_str("it does not read what is sent to it"),
+            Self::Revoked => f.write_str("it is no member of the cluster any more"),
         }
     }
 }

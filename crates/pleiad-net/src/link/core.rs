@@ -36,10 +36,10 @@ pub(super) struct Core {
     pub(super) asked: HashMap<u64, Arc<Wanted>>,
 }
 
-/// Why a task is reachable.
+/// Keeps a task reachable, as long as it is not dropped.
 pub(super) enum Given {
-    Here(Arc<dyn Inlet>),
-    Far(Arc<dyn FarTarget>, Option<Hold>),
+    Here(#[expect(dead_code, reason = "only to be held")] Arc<dyn Inlet>),
+    Far(#[expect(dead_code, reason = "only to be held")] (Arc<dyn FarTarget>, Option<Hold>)),
 }
 
 impl Core {

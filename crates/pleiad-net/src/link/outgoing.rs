@@ -37,7 +37,6 @@ pub(super) struct Aftermath {
     /// Tasks whose ends the peer is to be told.
     monitors: Vec<AnyTask>,
     /// References that were held already.
-    #[expect(dead_code, reason = "only to be dropped")]
     garbage: Vec<Given>,
 }
 
@@ -246,7 +245,7 @@ impl Link {
         let FarTask { id, name, target, known, .. } = task;
         let node = id.node().unwrap_or(self.mesh.me());
         let place: Place = (node, id.number());
-        aftermath.hold(core, place, Given::Far(target, known));
+        aftermath.hold(core, place, Given::Far((target, known)));
         Mention::Task { node, task: place.1, name: short_name(&name) }
     }
 

@@ -59,7 +59,6 @@ pub(crate) enum AdmitError {
 /// # Cancel safety
 ///
 /// Not cancel-safe: the invitation may be used though nobody was answered.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the listener, not there yet"))]
 pub(crate) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     cluster: &ClusterKey,

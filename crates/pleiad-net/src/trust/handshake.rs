@@ -105,7 +105,6 @@ pub(crate) enum Greeted {
 }
 
 /// Says who has connected to us. To be called before the first byte is read.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the listener, not there yet"))]
 pub(crate) fn greet(connection: &ServerConnection) -> Result<Greeted, HandshakeError> {
     match connection.alpn_protocol() {
         Some(MESH) => peer(connection).map(Greeted::Member),
@@ -115,7 +114,6 @@ pub(crate) fn greet(connection: &ServerConnection) -> Result<Greeted, HandshakeE
 }
 
 /// Says to whom we have connected. To be called before the first byte is written.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the dialler, not there yet"))]
 pub(crate) fn check_server(connection: &ClientConnection) -> Result<Fingerprint, HandshakeError> {
     match connection.alpn_protocol() {
         Some(MESH) => peer(connection),

@@ -45,7 +45,11 @@ impl Invitation {
     /// Where the inviting node is: `host:port`.
     pub fn address(&self) -> String {
         let is_v6 = self.host.contains(':');
-        if is_v6 { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if is_v6 {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     /// The name or address of the node that admits; IPv6 without brackets.

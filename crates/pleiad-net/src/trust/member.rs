@@ -124,13 +124,11 @@ impl Member {
     }
 
     /// For connections that come in. See [`greet`](super::greet).
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the listener, not there yet"))]
     pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)
     }
 
     /// For connections that go out. See [`check_server`](super::check_server).
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the dialler, not there yet"))]
     pub(crate) fn client_config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.client)
     }

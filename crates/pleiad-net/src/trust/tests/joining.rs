@@ -206,7 +206,7 @@ impl Inviter {
                     assert_eq!(greet(stream.get_ref().1).unwrap(), Greeted::Joiner);
                     let take =
                         |secret: &Secret| invitations.lock().unwrap().take(secret, from.ip(), NOW);
-                    let _: Result<Admitted, AdmitError> = admit(stream, &key, take).await;
+                    drop(admit(stream, &key, take).await);
                 });
             }
         });
