@@ -67,7 +67,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tracing",
         ],
     ),
-    ("pleiad", &["pleiad-cluster", "pleiad-io", "pleiad-task"]),
+    ("pleiad", &["pleiad-cluster", "pleiad-io", "pleiad-net", "pleiad-task"]),
     (
         "pleiad-cli",
         &[

@@ -85,6 +85,12 @@
 //! }
 //! ```
 //!
+//! # Nodes
+//!
+//! With the feature `net`, a program may be a **node**: its tasks are found by name and reached from other
+//! processes and machines, over TLS, as if they were here. `Node::start` begins it. Messages are then what
+//! serde can write and read, and may contain references and replies as ever.
+//!
 //! # Streams
 //!
 //! What tokio leaves to its users when tasks talk to programs and to other computers: pipelines of
@@ -109,11 +115,25 @@ mod jobs {
 #[cfg(feature = "cluster")]
 pub use jobs::*;
 
+#[cfg(feature = "net")]
+mod mesh {
+    pub use pleiad_net::{
+        ConnectError, InviteError, LocateError, Message, Node, NodeBuilder, NodeId, Peer,
+        PeerEvent, PeerEvents, RegisterError, StartError as NodeStartError,
+    };
+}
+
+#[cfg(feature = "net")]
+pub use mesh::*;
+
 mod error;
 
 pub use error::{Context, Error, Result};
 #[cfg(feature = "io")]
 pub use pleiad_io as io;
+/// Nodes: everything about them; what is used most is also one level above.
+#[cfg(feature = "net")]
+pub use pleiad_net as net;
 pub use pleiad_task::{
     AnyTask, Ask, AskError, AtExit, Backoff, Broadcast, Channel, Child, ChildError, ChildInfo,
     ChildStartError, ChildState, Deliver, DeliverError, Ended, Exit, ExitReason, Failure,
