@@ -11,16 +11,17 @@ use crate::sync::MutexGuard;
 use crate::sync::atomic::{Ordering, fence};
 
 /// Why a message was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Full,
     Closed,
-    /// The node of the task was lost: this one.
+    /// The node of the task was lost.
     #[cfg(feature = "far")]
-    Lost(Box<str>),
-    /// It cannot be sent to another node, and why.
+    Lost,
+    /// It cannot be sent to another node; [`why_unsendable`](crate::far::why_unsendable) says why. It is
+    /// not in here so that a push costs no more than without all this.
     #[cfg(feature = "far")]
-    Unsendable(Box<str>),
+    Unsendable,
 }
 
 /// A message on its way into a queue, which may have to wait.

@@ -203,7 +203,7 @@ impl FarTarget for Path {
                     Refused::Full => FarRefusal::Full,
                     Refused::Closed => FarRefusal::Closed,
                     Refused::Undecodable(why) => FarRefusal::Unsendable(why),
-                    Refused::Lost(peer) => FarRefusal::Lost(peer),
+                    Refused::Lost(_) => FarRefusal::Lost,
                 };
                 (refusal, Vec::new())
             })
