@@ -3,11 +3,12 @@
 use std::mem;
 use std::task::{Context, Poll, Waker};
 
+#[cfg(feature = "far")]
+use crate::far::How;
 use crate::queue::bits::{CLOSED, DEAF, SENDERS, SHUT, URGENT};
 #[cfg(feature = "far")]
 use crate::queue::bits::{FAR, FAR_SHUT};
 use crate::queue::{Queue, State, UNBOUNDED};
-use crate::sync::MutexGuard;
 use crate::sync::atomic::{Ordering, fence};
 
 /// Why a message was not taken.
@@ -71,13 +72,24 @@ impl<M> Queue<M> {
         }
     }
 
-    /// Puts `message` into the queue, if there is room.
+    /// Puts `message` into the queue, if there is room; or sends it to where its task is.
     #[inline]
     pub(crate) fn push(&self, message: M) -> Result<(), (Refusal, M)> {
+        #[cfg(feature = "far")]
+        if self.is_far() {
+            return self.push_far(message, How::Normal);
+        }
+        self.push_here(message)
+    }
+
+    #[inline]
+    fn push_here(&self, message: M) -> Result<(), (Refusal, M)> {
         let mut state = self.lock();
         let attention = self.attention.load(Ordering::Relaxed);
         if attention & (CLOSED | DEAF | SENDERS) != 0 {
-            return self.refuse(state, message);
+            let refusal =
+                if attention & (CLOSED | DEAF) != 0 { Refusal::Closed } else { Refusal::Full };
+            return Err((refusal, message));
         }
         if !self.has_room(&state) {
             return Err((Refusal::Full, message));
@@ -87,29 +99,13 @@ impl<M> Queue<M> {
         Ok(())
     }
 
-    #[cold]
-    fn refuse(&self, state: MutexGuard<'_, State<M>>, message: M) -> Result<(), (Refusal, M)> {
-        #[cfg(feature = "far")]
-        if let Some(far) = &state.far_end() {
-            drop(state);
-            return far.send(message, crate::far::How::Normal);
-        }
-        drop(state);
-        let refusal =
-            if self.attention() & (CLOSED | DEAF) != 0 { Refusal::Closed } else { Refusal::Full };
-        Err((refusal, message))
-    }
-
     /// Puts `message` into the queue, whether there is room or not: for what is bounded elsewhere.
     pub(crate) fn push_exempt(&self, message: M) -> Result<(), M> {
-        let mut state = self.lock();
         #[cfg(feature = "far")]
-        if self.attention.load(Ordering::Relaxed) & FAR != 0
-            && let Some(far) = &state.far_end()
-        {
-            drop(state);
-            return far.send(message, crate::far::How::Exempt).map_err(|(_, message)| message);
+        if self.is_far() {
+            return self.push_far(message, How::Exempt).map_err(|(_, message)| message);
         }
+        let mut state = self.lock();
         if self.attention.load(Ordering::Relaxed) & (DEAF | SHUT) != 0 {
             return Err(message);
         }
@@ -120,13 +116,12 @@ impl<M> Queue<M> {
 
     /// Puts `message` before all that are not urgent. There is room for as many as the capacity.
     pub(crate) fn push_urgent(&self, message: M) -> Result<(), (Refusal, M)> {
+        #[cfg(feature = "far")]
+        if self.is_far() {
+            return self.push_far(message, How::Urgent);
+        }
         let mut state = self.lock();
         if self.attention.load(Ordering::Relaxed) & (CLOSED | DEAF) != 0 {
-            #[cfg(feature = "far")]
-            if let Some(far) = &state.far_end() {
-                drop(state);
-                return far.send(message, crate::far::How::Urgent);
-            }
             return Err((Refusal::Closed, message));
         }
         let rare = state.rare.get_or_insert_default();
@@ -152,7 +147,7 @@ impl<M> Queue<M> {
             return self.poll_deliver_far(delivery, true, cx);
         }
         let ticket = match mem::replace(delivery, Delivery::Done) {
-            Delivery::New(message) => match self.push(message) {
+            Delivery::New(message) => match self.push_here(message) {
                 Err((Refusal::Full, message)) => self.wait(message, cx),
                 settled => return Poll::Ready(settled),
             },
