@@ -137,7 +137,43 @@ impl<M> Queue<M> {
     /// Puts the message of `delivery` into the queue, as soon as there is room and no older one
     /// waits. Once it has become [`Delivery::Waiting`], it must be polled until ready or
     /// [cancelled](Self::cancel).
+    #[inline]
     pub(crate) fn poll_deliver(
+        &self,
+        delivery: &mut Delivery<M>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), (Refusal, M)>> {
+        if !matches!(delivery, Delivery::New(_)) {
+            return self.poll_begun(delivery, cx);
+        }
+        match mem::replace(delivery, Delivery::Done) {
+            Delivery::New(message) => match self.push_here(message) {
+                Ok(()) => Poll::Ready(Ok(())),
+                Err((refusal, message)) => self.begin(delivery, refusal, message, cx),
+            },
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// The message of `delivery` was refused: it may wait, or go elsewhere.
+    #[cold]
+    fn begin(
+        &self,
+        delivery: &mut Delivery<M>,
+        refusal: Refusal,
+        message: M,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), (Refusal, M)>> {
+        *delivery = match refusal {
+            Refusal::Full => Delivery::Waiting(self.wait(message, cx)),
+            #[cfg(feature = "far")]
+            _ if self.is_far() => Delivery::New(message),
+            _ => return Poll::Ready(Err((refusal, message))),
+        };
+        self.poll_begun(delivery, cx)
+    }
+
+    fn poll_begun(
         &self,
         delivery: &mut Delivery<M>,
         cx: &Context<'_>,
@@ -146,15 +182,8 @@ impl<M> Queue<M> {
         if self.is_far() {
             return self.poll_deliver_far(delivery, true, cx);
         }
-        let ticket = match mem::replace(delivery, Delivery::Done) {
-            Delivery::New(message) => match self.push_here(message) {
-                Err((Refusal::Full, message)) => self.wait(message, cx),
-                settled => return Poll::Ready(settled),
-            },
-            Delivery::Waiting(ticket) => ticket,
-            #[cfg(feature = "far")]
-            Delivery::Far(_) => return Poll::Ready(Ok(())),
-            Delivery::Done => return Poll::Ready(Ok(())),
+        let Delivery::Waiting(ticket) = mem::replace(delivery, Delivery::Done) else {
+            return Poll::Ready(Ok(()));
         };
         let mut state = self.lock();
         let attention = self.attention.load(Ordering::Relaxed);
