@@ -179,9 +179,9 @@ impl<M: Send + 'static, T> Ask<'_, M, T> {
             Refusal::Full => AskError::Full(task),
             Refusal::Closed => AskError::Closed(task),
             #[cfg(feature = "far")]
-            Refusal::Lost => AskError::Lost { peer: task.node_name().to_owned(), task },
+            Refusal::Lost => AskError::Lost { task, peer: crate::far::refusal_detail() },
             #[cfg(feature = "far")]
-            Refusal::Unsendable => AskError::Unsendable { task, why: crate::far::why_unsendable() },
+            Refusal::Unsendable => AskError::Unsendable { task, why: crate::far::refusal_detail() },
         }
     }
 

@@ -94,15 +94,6 @@ impl Identity {
         Self { id, name: Name::Far(name) }
     }
 
-    /// The name of the node, of a task of another.
-    #[cfg(feature = "far")]
-    pub(crate) fn node_name(&self) -> &str {
-        match &self.name {
-            Name::Far(name) => &name.node,
-            Name::OfFunction(_) | Name::Own(_) => "",
-        }
-    }
-
     /// The number.
     pub fn id(&self) -> TaskId {
         self.id

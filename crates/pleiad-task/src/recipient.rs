@@ -162,10 +162,10 @@ impl<M: Send + 'static, F: Sync> Mapped<M, F> {
             Refusal::Full => RecipientError::Full(task),
             Refusal::Closed => RecipientError::Closed(task),
             #[cfg(feature = "far")]
-            Refusal::Lost => RecipientError::Lost { peer: task.node_name().to_owned(), task },
+            Refusal::Lost => RecipientError::Lost { task, peer: crate::far::refusal_detail() },
             #[cfg(feature = "far")]
             Refusal::Unsendable => {
-                RecipientError::Unsendable { task, why: crate::far::why_unsendable() }
+                RecipientError::Unsendable { task, why: crate::far::refusal_detail() }
             }
         }
     }

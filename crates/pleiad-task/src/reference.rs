@@ -305,10 +305,10 @@ impl<M: Send + 'static> TaskRef<M> {
                 SendError::Full { task, capacity: self.cell.queue.capacity(), message }
             }
             #[cfg(feature = "far")]
-            Refusal::Lost => SendError::Lost { peer: task.node_name().to_owned(), task, message },
+            Refusal::Lost => SendError::Lost { task, peer: crate::far::refusal_detail(), message },
             #[cfg(feature = "far")]
             Refusal::Unsendable => {
-                SendError::Unsendable { task, why: crate::far::why_unsendable(), message }
+                SendError::Unsendable { task, why: crate::far::refusal_detail(), message }
             }
         }
     }

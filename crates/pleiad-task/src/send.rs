@@ -247,11 +247,11 @@ impl<'a, M> Deliver<'a, M> {
             Refusal::Closed | Refusal::Full => DeliverError::Closed { task, message },
             #[cfg(feature = "far")]
             Refusal::Lost => {
-                DeliverError::Lost { peer: task.node_name().to_owned(), task, message }
+                DeliverError::Lost { task, peer: crate::far::refusal_detail(), message }
             }
             #[cfg(feature = "far")]
             Refusal::Unsendable => {
-                DeliverError::Unsendable { task, why: crate::far::why_unsendable(), message }
+                DeliverError::Unsendable { task, why: crate::far::refusal_detail(), message }
             }
         }
     }

@@ -206,7 +206,7 @@ where
             Err((Refusal::Lost, _)) => After::Goes,
             #[cfg(feature = "far")]
             Err((Refusal::Unsendable, _)) => {
-                let (subscriber, why) = (self.key, crate::far::why_unsendable());
+                let (subscriber, why) = (self.key, crate::far::refusal_detail());
                 tracing::warn!(%subscriber, why, "a message cannot be sent to a subscriber");
                 self.misses(round);
                 After::Stays

@@ -13,13 +13,14 @@ use crate::identity::{FarName, Identity, TaskId};
 use crate::queue::Refusal;
 
 thread_local! {
-    /// Of the last [`Refusal::Unsendable`] of this thread.
-    static WHY_UNSENDABLE: Cell<Option<String>> = const { Cell::new(None) };
+    /// Of the last [`Refusal`] of this thread.
+    static DETAIL: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// What a [`Refusal::Unsendable`] does not say. Only right after that, and only once.
-pub(crate) fn why_unsendable() -> String {
-    WHY_UNSENDABLE.take().unwrap_or_default()
+/// What a [`Refusal`] does not say: the peer that was lost, or why a message cannot be sent. Only right
+/// after the refusal, and only once.
+pub(crate) fn refusal_detail() -> String {
+    DETAIL.take().unwrap_or_default()
 }
 
 pub(crate) struct FarEnd<M> {
@@ -134,7 +135,9 @@ impl<M> FarEnd<M> {
     fn check(&self, message: M) -> Result<M, (Refusal, M)> {
         match self.ended.get() {
             None => Ok(message),
-            Some(ExitReason::Lost { .. }) => Err((Refusal::Lost, message)),
+            Some(ExitReason::Lost { peer }) => {
+                Err((FarRefusal::Lost(peer.clone()).into(), message))
+            }
             Some(_) => Err((Refusal::Closed, message)),
         }
     }
@@ -178,9 +181,12 @@ impl From<FarRefusal> for Refusal {
         match refusal {
             FarRefusal::Full => Self::Full,
             FarRefusal::Closed => Self::Closed,
-            FarRefusal::Lost => Self::Lost,
+            FarRefusal::Lost(peer) => {
+                DETAIL.set(Some(peer));
+                Self::Lost
+            }
             FarRefusal::Unsendable(why) => {
-                WHY_UNSENDABLE.set(Some(why));
+                DETAIL.set(Some(why));
                 Self::Unsendable
             }
         }

@@ -64,8 +64,8 @@ pub enum FarRefusal {
     Full,
     /// The task has ended, or takes no more messages.
     Closed,
-    /// The node of the task was lost. After [`FarTarget::submit`], the message may have come.
-    Lost,
+    /// The node was lost: this one. After [`FarTarget::submit`], the message may have come.
+    Lost(String),
     /// It can never be sent, or not be read there, and why.
     Unsendable(String),
 }

@@ -16,11 +16,11 @@ use crate::sync::atomic::{Ordering, fence};
 pub(crate) enum Refusal {
     Full,
     Closed,
-    /// The node of the task was lost.
+    /// The node of the task was lost. [`refusal_detail`](crate::far::refusal_detail) says which: it is
+    /// not in here, so that a push costs no more than without all this.
     #[cfg(feature = "far")]
     Lost,
-    /// It cannot be sent to another node; [`why_unsendable`](crate::far::why_unsendable) says why. It is
-    /// not in here so that a push costs no more than without all this.
+    /// It cannot be sent to another node; the detail says why.
     #[cfg(feature = "far")]
     Unsendable,
 }

@@ -37,7 +37,7 @@ async fn each_refusal_of_a_send_is_told_with_the_message() {
     assert_eq!(numbers.send(1), Err(RecipientError::Closed(whom.clone())));
     assert_eq!(soon(numbers.deliver(1)).await, Err(RecipientError::Closed(whom.clone())));
 
-    path.refuse(Some(FarRefusal::Lost));
+    path.refuse(Some(FarRefusal::Lost("shop".to_owned())));
     let (task, peer) = (whom, "shop".to_owned());
     let refused = far.send(Message::Add(1)).unwrap_err();
     assert_eq!(refused.to_string(), format!("{task} was lost with shop"));
@@ -65,7 +65,7 @@ async fn each_refusal_of_a_send_is_told_with_the_message() {
 #[tokio::test]
 async fn a_message_that_comes_back_has_its_replies() {
     let Scene { far, path, task, .. } = scene();
-    for refusal in [FarRefusal::Full, FarRefusal::Closed, FarRefusal::Lost] {
+    for refusal in [FarRefusal::Full, FarRefusal::Closed, FarRefusal::Lost("shop".to_owned())] {
         path.refuse(Some(refusal.clone()));
         let mut message = None;
         let ask = task.ask(|reply| {
@@ -221,7 +221,7 @@ async fn a_channel_counts_what_cannot_be_sent_and_lets_go_of_what_is_lost() {
     assert!(waits.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     path.refuse(None);
     assert_eq!(soon(waits).await.unwrap().reached, 1);
-    path.refuse(Some(FarRefusal::Lost));
+    path.refuse(Some(FarRefusal::Lost("shop".to_owned())));
     assert_eq!(channel.send(3).unwrap().reached, 0);
     assert!(!subscription.is_active());
 }

@@ -203,7 +203,7 @@ impl FarTarget for Path {
                     Refused::Full => FarRefusal::Full,
                     Refused::Closed => FarRefusal::Closed,
                     Refused::Undecodable(why) => FarRefusal::Unsendable(why),
-                    Refused::Lost(_) => FarRefusal::Lost,
+                    Refused::Lost(peer) => FarRefusal::Lost(peer),
                 };
                 (refusal, Vec::new())
             })
