@@ -179,9 +179,9 @@ impl<M: Send + 'static, T> Ask<'_, M, T> {
             Refusal::Full => AskError::Full(task),
             Refusal::Closed => AskError::Closed(task),
             #[cfg(feature = "far")]
-            Refusal::Lost(peer) => AskError::Lost { task, peer: peer.into() },
+            Refusal::Lost => AskError::Lost { task, peer: crate::far::refusal_detail() },
             #[cfg(feature = "far")]
-            Refusal::Unsendable(why) => AskError::Unsendable { task, why: why.into() },
+            Refusal::Unsendable => AskError::Unsendable { task, why: crate::far::refusal_detail() },
         }
     }
 

@@ -31,7 +31,7 @@ use crate::reference::TaskRef;
 
 pub use crate::reply::Unanswered;
 pub use codec::{EncodeError, encode, restore};
-pub(crate) use end::{FarDelivery, FarEnd};
+pub(crate) use end::{FarDelivery, FarEnd, refusal_detail};
 pub use inlet::{Accepted, Arrival, Inlet, Refused, Stopped};
 pub(crate) use reply::FarReply;
 pub use target::{

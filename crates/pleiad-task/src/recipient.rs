@@ -162,9 +162,11 @@ impl<M: Send + 'static, F: Sync> Mapped<M, F> {
             Refusal::Full => RecipientError::Full(task),
             Refusal::Closed => RecipientError::Closed(task),
             #[cfg(feature = "far")]
-            Refusal::Lost(peer) => RecipientError::Lost { task, peer: peer.into() },
+            Refusal::Lost => RecipientError::Lost { task, peer: crate::far::refusal_detail() },
             #[cfg(feature = "far")]
-            Refusal::Unsendable(why) => RecipientError::Unsendable { task, why: why.into() },
+            Refusal::Unsendable => {
+                RecipientError::Unsendable { task, why: crate::far::refusal_detail() }
+            }
         }
     }
 }

@@ -305,9 +305,11 @@ impl<M: Send + 'static> TaskRef<M> {
                 SendError::Full { task, capacity: self.cell.queue.capacity(), message }
             }
             #[cfg(feature = "far")]
-            Refusal::Lost(peer) => SendError::Lost { task, peer: peer.into(), message },
+            Refusal::Lost => SendError::Lost { task, peer: crate::far::refusal_detail(), message },
             #[cfg(feature = "far")]
-            Refusal::Unsendable(why) => SendError::Unsendable { task, why: why.into(), message },
+            Refusal::Unsendable => {
+                SendError::Unsendable { task, why: crate::far::refusal_detail(), message }
+            }
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::identity::TaskId;
 #[must_use = "if it is dropped, the question stays unanswered"]
 pub struct Reply<T> {
     // None: it has answered, or was taken out to travel to another node: for that, the lock, which
-    // nobody else needs. No more than a few words, for it is moved from hand to hand.
-    inner: Mutex<Option<Inner<T>>>,
+    // nobody else needs. No more than a pointer, for it is moved from hand to hand.
+    inner: Box<Mutex<Option<Inner<T>>>>,
 }
 
 pub(crate) enum Inner<T> {
@@ -52,7 +52,7 @@ pub enum Unanswered {
 
 impl<T> Reply<T> {
     pub(crate) fn new(inner: Option<Inner<T>>) -> Self {
-        Self { inner: Mutex::new(inner) }
+        Self { inner: Box::new(Mutex::new(inner)) }
     }
 
     /// Answers. If nobody waits any more, the answer is dropped: see [`try_send`](Self::try_send).

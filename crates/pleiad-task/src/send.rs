@@ -246,9 +246,13 @@ impl<'a, M> Deliver<'a, M> {
         match refusal {
             Refusal::Closed | Refusal::Full => DeliverError::Closed { task, message },
             #[cfg(feature = "far")]
-            Refusal::Lost(peer) => DeliverError::Lost { task, peer: peer.into(), message },
+            Refusal::Lost => {
+                DeliverError::Lost { task, peer: crate::far::refusal_detail(), message }
+            }
             #[cfg(feature = "far")]
-            Refusal::Unsendable(why) => DeliverError::Unsendable { task, why: why.into(), message },
+            Refusal::Unsendable => {
+                DeliverError::Unsendable { task, why: crate::far::refusal_detail(), message }
+            }
         }
     }
 

@@ -203,10 +203,10 @@ where
             Err((Refusal::Closed, _)) => After::Goes,
             Err((Refusal::Full, message)) => self.is_full(message, round),
             #[cfg(feature = "far")]
-            Err((Refusal::Lost(_), _)) => After::Goes,
+            Err((Refusal::Lost, _)) => After::Goes,
             #[cfg(feature = "far")]
-            Err((Refusal::Unsendable(why), _)) => {
-                let subscriber = self.key;
+            Err((Refusal::Unsendable, _)) => {
+                let (subscriber, why) = (self.key, crate::far::refusal_detail());
                 tracing::warn!(%subscriber, why, "a message cannot be sent to a subscriber");
                 self.misses(round);
                 After::Stays

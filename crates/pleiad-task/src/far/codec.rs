@@ -289,7 +289,11 @@ impl Flavor for Sink<'_> {
 
     #[inline]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
+        if self.0.len() >= BODY_BYTES_MAX {
+            return Err(postcard::Error::SerializeBufferFull);
+        }
+        self.0.push(byte);
+        Ok(())
     }
 
     #[inline]

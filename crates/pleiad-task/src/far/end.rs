@@ -1,5 +1,6 @@
 //! What a queue has instead of messages when its task is on another node.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
@@ -10,6 +11,17 @@ use crate::far::codec::{self, EncodeError};
 use crate::far::target::{Attached, Encoded, FarRefusal, FarTarget, FarTask, How, Submission};
 use crate::identity::{FarName, Identity, TaskId};
 use crate::queue::Refusal;
+
+thread_local! {
+    /// Of the last [`Refusal`] of this thread.
+    static DETAIL: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// What a [`Refusal`] does not say: the peer that was lost, or why a message cannot be sent. Only right
+/// after the refusal, and only once.
+pub(crate) fn refusal_detail() -> String {
+    DETAIL.take().unwrap_or_default()
+}
 
 pub(crate) struct FarEnd<M> {
     id: TaskId,
@@ -123,7 +135,9 @@ impl<M> FarEnd<M> {
     fn check(&self, message: M) -> Result<M, (Refusal, M)> {
         match self.ended.get() {
             None => Ok(message),
-            Some(ExitReason::Lost { peer }) => Err((Refusal::Lost(peer.as_str().into()), message)),
+            Some(ExitReason::Lost { peer }) => {
+                Err((FarRefusal::Lost(peer.clone()).into(), message))
+            }
             Some(_) => Err((Refusal::Closed, message)),
         }
     }
@@ -167,14 +181,20 @@ impl From<FarRefusal> for Refusal {
         match refusal {
             FarRefusal::Full => Self::Full,
             FarRefusal::Closed => Self::Closed,
-            FarRefusal::Lost(peer) => Self::Lost(peer.into()),
-            FarRefusal::Unsendable(why) => Self::Unsendable(why.into()),
+            FarRefusal::Lost(peer) => {
+                DETAIL.set(Some(peer));
+                Self::Lost
+            }
+            FarRefusal::Unsendable(why) => {
+                DETAIL.set(Some(why));
+                Self::Unsendable
+            }
         }
     }
 }
 
 impl From<EncodeError> for Refusal {
     fn from(error: EncodeError) -> Self {
-        Self::Unsendable(error.to_string().into())
+        FarRefusal::Unsendable(error.to_string()).into()
     }
 }

@@ -218,7 +218,7 @@ impl<M: DeserializeOwned + Send + 'static> Local<M> {
     ) {
         let room = match self.queue().room() {
             Ok(room) => room,
-            Err(refusal) => return accepted.stop(&refusal),
+            Err(refusal) => return accepted.stop(refusal),
         };
         let mut undecodable = None;
         while read.len() < room
@@ -243,7 +243,7 @@ impl<M: DeserializeOwned + Send + 'static> Local<M> {
                 let content = Content::Read(Box::new(message));
                 arrivals.push_front(Arrival { content, how: How::Normal });
             }
-            accepted.stop(&refusal);
+            accepted.stop(refusal);
         } else if let Some(why) = undecodable {
             accepted.skip(why);
         }
@@ -269,7 +269,7 @@ impl<M: DeserializeOwned + Send + 'static> Local<M> {
             Ok(()) => accepted.taken += 1,
             Err((refusal, message)) => {
                 arrivals.push_front(Arrival { content: Content::Read(Box::new(message)), how });
-                accepted.stop(&refusal);
+                accepted.stop(refusal);
             }
         }
     }
@@ -284,10 +284,10 @@ impl<M: DeserializeOwned + Send + 'static> Local<M> {
 }
 
 impl Accepted {
-    fn stop(&mut self, refusal: &Refusal) {
+    fn stop(&mut self, refusal: Refusal) {
         self.stopped = Some(match refusal {
             Refusal::Full => Stopped::Full,
-            Refusal::Closed | Refusal::Lost(_) | Refusal::Unsendable(_) => Stopped::Closed,
+            Refusal::Closed | Refusal::Lost | Refusal::Unsendable => Stopped::Closed,
         });
     }
 

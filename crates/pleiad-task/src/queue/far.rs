@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::far::FarEnd;
+use crate::far::{FarEnd, How};
 use crate::queue::bits::{CLOSED, DEAF, FAR, FAR_SHUT, SENDERS, SHUT};
 use crate::queue::{Delivery, Queue, Refusal, State};
 use crate::sync::atomic::Ordering;
@@ -81,6 +81,15 @@ impl<M> Queue<M> {
         Ok(())
     }
 
+    /// Sends `message` to where the task is.
+    #[cold]
+    pub(super) fn push_far(&self, message: M, how: How) -> Result<(), (Refusal, M)> {
+        match self.far() {
+            Some(far) => far.send(message, how),
+            None => Err((Refusal::Closed, message)),
+        }
+    }
+
     pub(super) fn close_far(&self) {
         if self.mark_unless(SHUT | FAR_SHUT, FAR_SHUT, true).is_some()
             && let Some(far) = self.far()
@@ -89,7 +98,8 @@ impl<M> Queue<M> {
         }
     }
 
-    /// `acknowledged`: whether it is ready only when the message is in the mailbox there.
+    /// As `poll_deliver`. `acknowledged`: whether it is ready only when the message is in the mailbox there.
+    #[cold]
     pub(super) fn poll_deliver_far(
         &self,
         delivery: &mut Delivery<M>,

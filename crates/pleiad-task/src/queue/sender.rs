@@ -3,24 +3,26 @@
 use std::mem;
 use std::task::{Context, Poll, Waker};
 
+#[cfg(feature = "far")]
+use crate::far::How;
 use crate::queue::bits::{CLOSED, DEAF, SENDERS, SHUT, URGENT};
 #[cfg(feature = "far")]
 use crate::queue::bits::{FAR, FAR_SHUT};
 use crate::queue::{Queue, State, UNBOUNDED};
-use crate::sync::MutexGuard;
 use crate::sync::atomic::{Ordering, fence};
 
 /// Why a message was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Full,
     Closed,
-    /// The node of the task was lost: this one.
+    /// The node of the task was lost. [`refusal_detail`](crate::far::refusal_detail) says which: it is
+    /// not in here, so that a push costs no more than without all this.
     #[cfg(feature = "far")]
-    Lost(Box<str>),
-    /// It cannot be sent to another node, and why.
+    Lost,
+    /// It cannot be sent to another node; the detail says why.
     #[cfg(feature = "far")]
-    Unsendable(Box<str>),
+    Unsendable,
 }
 
 /// A message on its way into a queue, which may have to wait.
@@ -70,13 +72,24 @@ impl<M> Queue<M> {
         }
     }
 
-    /// Puts `message` into the queue, if there is room.
+    /// Puts `message` into the queue, if there is room; or sends it to where its task is.
     #[inline]
     pub(crate) fn push(&self, message: M) -> Result<(), (Refusal, M)> {
+        #[cfg(feature = "far")]
+        if self.is_far() {
+            return self.push_far(message, How::Normal);
+        }
+        self.push_here(message)
+    }
+
+    #[inline]
+    fn push_here(&self, message: M) -> Result<(), (Refusal, M)> {
         let mut state = self.lock();
         let attention = self.attention.load(Ordering::Relaxed);
         if attention & (CLOSED | DEAF | SENDERS) != 0 {
-            return self.refuse(state, message);
+            let refusal =
+                if attention & (CLOSED | DEAF) != 0 { Refusal::Closed } else { Refusal::Full };
+            return Err((refusal, message));
         }
         if !self.has_room(&state) {
             return Err((Refusal::Full, message));
@@ -86,29 +99,13 @@ impl<M> Queue<M> {
         Ok(())
     }
 
-    #[cold]
-    fn refuse(&self, state: MutexGuard<'_, State<M>>, message: M) -> Result<(), (Refusal, M)> {
-        #[cfg(feature = "far")]
-        if let Some(far) = &state.far_end() {
-            drop(state);
-            return far.send(message, crate::far::How::Normal);
-        }
-        drop(state);
-        let refusal =
-            if self.attention() & (CLOSED | DEAF) != 0 { Refusal::Closed } else { Refusal::Full };
-        Err((refusal, message))
-    }
-
     /// Puts `message` into the queue, whether there is room or not: for what is bounded elsewhere.
     pub(crate) fn push_exempt(&self, message: M) -> Result<(), M> {
-        let mut state = self.lock();
         #[cfg(feature = "far")]
-        if self.attention.load(Ordering::Relaxed) & FAR != 0
-            && let Some(far) = &state.far_end()
-        {
-            drop(state);
-            return far.send(message, crate::far::How::Exempt).map_err(|(_, message)| message);
+        if self.is_far() {
+            return self.push_far(message, How::Exempt).map_err(|(_, message)| message);
         }
+        let mut state = self.lock();
         if self.attention.load(Ordering::Relaxed) & (DEAF | SHUT) != 0 {
             return Err(message);
         }
@@ -119,13 +116,12 @@ impl<M> Queue<M> {
 
     /// Puts `message` before all that are not urgent. There is room for as many as the capacity.
     pub(crate) fn push_urgent(&self, message: M) -> Result<(), (Refusal, M)> {
+        #[cfg(feature = "far")]
+        if self.is_far() {
+            return self.push_far(message, How::Urgent);
+        }
         let mut state = self.lock();
         if self.attention.load(Ordering::Relaxed) & (CLOSED | DEAF) != 0 {
-            #[cfg(feature = "far")]
-            if let Some(far) = &state.far_end() {
-                drop(state);
-                return far.send(message, crate::far::How::Urgent);
-            }
             return Err((Refusal::Closed, message));
         }
         let rare = state.rare.get_or_insert_default();
@@ -141,7 +137,43 @@ impl<M> Queue<M> {
     /// Puts the message of `delivery` into the queue, as soon as there is room and no older one
     /// waits. Once it has become [`Delivery::Waiting`], it must be polled until ready or
     /// [cancelled](Self::cancel).
+    #[inline]
     pub(crate) fn poll_deliver(
+        &self,
+        delivery: &mut Delivery<M>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), (Refusal, M)>> {
+        if !matches!(delivery, Delivery::New(_)) {
+            return self.poll_begun(delivery, cx);
+        }
+        match mem::replace(delivery, Delivery::Done) {
+            Delivery::New(message) => match self.push_here(message) {
+                Ok(()) => Poll::Ready(Ok(())),
+                Err((refusal, message)) => self.begin(delivery, refusal, message, cx),
+            },
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// The message of `delivery` was refused: it may wait, or go elsewhere.
+    #[cold]
+    fn begin(
+        &self,
+        delivery: &mut Delivery<M>,
+        refusal: Refusal,
+        message: M,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), (Refusal, M)>> {
+        *delivery = match refusal {
+            Refusal::Full => Delivery::Waiting(self.wait(message, cx)),
+            #[cfg(feature = "far")]
+            _ if self.is_far() => Delivery::New(message),
+            _ => return Poll::Ready(Err((refusal, message))),
+        };
+        self.poll_begun(delivery, cx)
+    }
+
+    fn poll_begun(
         &self,
         delivery: &mut Delivery<M>,
         cx: &Context<'_>,
@@ -150,15 +182,8 @@ impl<M> Queue<M> {
         if self.is_far() {
             return self.poll_deliver_far(delivery, true, cx);
         }
-        let ticket = match mem::replace(delivery, Delivery::Done) {
-            Delivery::New(message) => match self.push(message) {
-                Err((Refusal::Full, message)) => self.wait(message, cx),
-                settled => return Poll::Ready(settled),
-            },
-            Delivery::Waiting(ticket) => ticket,
-            #[cfg(feature = "far")]
-            Delivery::Far(_) => return Poll::Ready(Ok(())),
-            Delivery::Done => return Poll::Ready(Ok(())),
+        let Delivery::Waiting(ticket) = mem::replace(delivery, Delivery::Done) else {
+            return Poll::Ready(Ok(()));
         };
         let mut state = self.lock();
         let attention = self.attention.load(Ordering::Relaxed);
