@@ -1,7 +1,7 @@
 //! What a link carries between two processes of this machine, beside plain TCP in the same run.
 //!
-//! `cargo bench -p pleiad-net --bench links [-- ROUNDS]`: each round measures everything once, in turn;
-//! printed are the medians. The far side is this program again.
+//! `cargo bench -p pleiad-net --bench links [-- ROUNDS] [WORDS]`: each round measures everything once, in
+//! turn, or only what has the words in its name; printed are the medians. The far side is this program again.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -13,19 +13,19 @@ use std::time::{Duration, Instant};
 use pleiad_net::Node;
 use pleiad_task::{Mailbox, Reply, SendError, TaskRef, spawn};
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
+use serde_bytes::{ByteArray, ByteBuf};
 
 /// What the far side is asked.
 #[derive(Serialize, Deserialize)]
 enum Message {
-    Small([u64; 8]),
+    Small(ByteArray<64>),
     Large(ByteBuf),
-    Echo([u64; 8], Reply<[u64; 8]>),
+    Echo(ByteArray<64>, Reply<ByteArray<64>>),
     /// How many have come.
     Count(Reply<u64>),
 }
 
-const SMALL: [u64; 8] = [u64::MAX >> 8; 8];
+const SMALL: ByteArray<64> = ByteArray::new([7; 64]);
 const LARGE_BYTES: usize = 1 << 20;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,7 +33,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["far", home] => far(Path::new(home)),
         ["tcp", ..] => tcp_far(),
-        _ => near(args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(3)),
+        _ => {
+            let rounds = args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(3);
+            let is_word = |arg: &&String| !arg.starts_with('-') && arg.parse::<usize>().is_err();
+            near(rounds, args.iter().find(is_word).map_or("", String::as_str))
+        }
     }
 }
 
@@ -106,7 +110,7 @@ impl Drop for Far {
 // ---- the near side ----
 
 #[tokio::main(flavor = "current_thread")]
-async fn near(rounds: usize) -> Result<(), Box<dyn std::error::Error>> {
+async fn near(rounds: usize, words: &str) -> Result<(), Box<dyn std::error::Error>> {
     let home = tempfile::tempdir()?;
     let path = home.path().to_str().ok_or("the directory has no name")?;
     let _far = Far::start(&["far", path])?;
@@ -124,16 +128,36 @@ async fn near(rounds: usize) -> Result<(), Box<dyn std::error::Error>> {
     let address = address.trim();
 
     let mut table = Table::default();
+    let row = |name: &str| name.contains(words);
     for _ in 0..rounds {
-        table.add("one-way 64 B, TCP", "M/s", tcp_stream(address, 64 << 10, 400 << 20)? / 64.0 / 1e6);
-        table.add("one-way 64 B, send", "M/s", one_way(&task).await? / 1e6);
-        table.add("there and back, TCP", "µs p50", tcp_ask(address)?);
-        table.add("there and back, ask", "µs p50", ask(&task).await?);
-        table.add("64 asks in flight", "k/s", asks(&task, 64).await? / 1e3);
-        table.add("deliver, pipelined", "k/s", deliver(&task).await? / 1e3);
-        table.add("1 MiB bodies, TCP", "GB/s", tcp_stream(address, LARGE_BYTES, 2 << 30)? / 1e9);
-        table.add("1 MiB bodies, deliver", "GB/s", bodies(&task).await? / 1e9);
-        table.add("ask while bodies go", "µs p50", ask_under_bulk(&task).await?);
+        if row("one-way 64 B, send") {
+            table.add("one-way 64 B, send", "M/s", one_way(&task).await? / 1e6);
+        }
+        if row("there and back, TCP") {
+            table.add("there and back, TCP", "µs p50", tcp_ask(address)?);
+        }
+        if row("there and back, ask") {
+            table.add("there and back, ask", "µs p50", ask(&task).await?);
+        }
+        if row("64 asks in flight") {
+            table.add("64 asks in flight", "k/s", asks(&task, 64).await? / 1e3);
+        }
+        if row("deliver, pipelined") {
+            table.add("deliver, pipelined", "k/s", deliver(&task).await? / 1e3);
+        }
+        if row("1 MiB bodies, TCP") {
+            table.add(
+                "1 MiB bodies, TCP",
+                "GB/s",
+                tcp_stream(address, LARGE_BYTES, 2 << 30)? / 1e9,
+            );
+        }
+        if row("1 MiB bodies, deliver") {
+            table.add("1 MiB bodies, deliver", "GB/s", bodies(&task).await? / 1e9);
+        }
+        if row("ask while bodies go") {
+            table.add("ask while bodies go", "µs p50", ask_under_bulk(&task).await?);
+        }
     }
     table.print();
     Ok(())

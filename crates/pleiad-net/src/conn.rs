@@ -3,18 +3,27 @@
 //! Reading and writing are plain calls, which any thread may make at any time. Who calls them, and when,
 //! is up to [`drive`](crate::drive).
 
-use std::io::{self, Read, Write};
+use std::cell::RefCell;
+use std::io::{self, BufRead, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use pleiad_proto::Portion;
 use pleiad_proto::wire::{FrameKind, LaneKind, Violation, split_frame};
+use pleiad_types::Time;
 use tokio::sync::Notify;
 
 /// Read at once: more is left to the next turn, so that others get theirs.
 const READ_BYTES: usize = 256 << 10;
+
+/// Between two writes of threads that write by themselves.
+const REST: Duration = Duration::from_micros(50);
+
+/// Read from the socket by one call: four records of TLS.
+const RAW_BYTES: usize = 64 << 10;
 
 /// Encrypted bytes that wait for the socket, after which nothing more is encrypted.
 const WAITING_BYTES: usize = 256 << 10;
@@ -30,10 +39,17 @@ pub(crate) struct Conn {
     /// Somebody wants to write, though another is at it.
     wanted: AtomicBool,
     over: AtomicBool,
+    /// When a thread wrote by itself.
+    wrote: AtomicU64,
     /// Wakes those who drive it: there is something to write, or it is over.
     pub(crate) write: Notify,
     /// The socket takes no more: who drives it waits for that.
     pub(crate) blocked: AtomicBool,
+}
+
+thread_local! {
+    /// What comes from a socket, before it is decrypted: one for all connections of a thread.
+    static RAW: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 struct Tls {
@@ -81,6 +97,7 @@ impl Conn {
             plain: Mutex::new(read_before),
             wanted: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            wrote: AtomicU64::new(0),
             write: Notify::new(),
             blocked: AtomicBool::new(false),
         }
@@ -105,6 +122,13 @@ impl Conn {
         !was_over
     }
 
+    /// Whether it is a while since a thread wrote by itself: else there is much to say, and it is better
+    /// said together. Counts as such a write.
+    pub(crate) fn is_rested(&self, now: Time) -> bool {
+        let before = self.wrote.swap(now.as_nanos(), Ordering::Relaxed);
+        now.since(Time::from_nanos(before)) > REST
+    }
+
     // ---- reading ----
 
     /// Reads what there is, and gives whole frames to `handle`, in order. Does nothing if another thread
@@ -120,8 +144,7 @@ impl Conn {
             let end = self.read_some(&mut plain);
             // Whatever was read before the end counts.
             let split = split_frames(&mut plain, &mut frames);
-            budget =
-                budget.saturating_sub(frames.iter().map(|(_, content)| content.len() + 4).sum());
+            budget = budget.saturating_sub(RAW_BYTES);
             if !frames.is_empty() {
                 handle(&mut frames);
                 frames.clear();
@@ -137,29 +160,46 @@ impl Conn {
 
     /// Reads once from the socket.
     fn read_some(&self, plain: &mut BytesMut) -> io::Result<ReadEnd> {
-        let mut tls = lock(&self.tls);
-        let mut end = ReadEnd::More;
-        match tls.connection.read_tls(&mut &self.socket) {
-            Ok(0) => end = ReadEnd::Over,
-            Ok(_) => (),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => end = ReadEnd::Drained,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+        RAW.with_borrow_mut(|raw| {
+            raw.resize(RAW_BYTES, 0);
+            self.read_into(raw, plain)
+        })
+    }
+
+    fn read_into(&self, buffer: &mut [u8], plain: &mut BytesMut) -> io::Result<ReadEnd> {
+        let read = match (&self.socket).read(buffer) {
+            Ok(0) => return Ok(ReadEnd::Over),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(ReadEnd::Drained);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(ReadEnd::More),
             Err(error) => return Err(error),
+        };
+        let mut raw = &buffer[..read];
+        let mut tls = lock(&self.tls);
+        while !raw.is_empty() {
+            tls.connection.read_tls(&mut raw)?;
+            let state = tls
+                .connection
+                .process_new_packets()
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let is_over = state.peer_has_closed();
+            let mut readable = state.plaintext_bytes_to_read();
+            let mut reader = tls.connection.reader();
+            while readable > 0 {
+                let chunk = reader.fill_buf()?;
+                let length = chunk.len();
+                plain.extend_from_slice(chunk);
+                reader.consume(length);
+                readable -= length;
+            }
+            if is_over {
+                return Ok(ReadEnd::Over);
+            }
         }
-        let state = tls
-            .connection
-            .process_new_packets()
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        let readable = state.plaintext_bytes_to_read();
-        if readable > 0 {
-            let before = plain.len();
-            plain.resize(before + readable, 0);
-            tls.connection.reader().read_exact(&mut plain[before..])?;
-        }
-        if state.peer_has_closed() {
-            end = ReadEnd::Over;
-        }
-        Ok(end)
+        // Less than there was room for: that was all.
+        Ok(if read < buffer.len() { ReadEnd::Drained } else { ReadEnd::More })
     }
 
     // ---- writing ----

@@ -3,13 +3,14 @@
 //! As long as it is quick, the program's own runtime does: then a message comes to its task without going
 //! through another thread. A node has a thread of its own beside that. It gives signs of life, looks after
 //! the time, and goes through all connections itself each time: so a program that blocks its runtime is slow
-//! to answer, but not lost.
+//! to answer, but not lost. The connection for large bodies is its own from the start.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use pleiad_proto::wire::LaneKind;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -22,8 +23,10 @@ pub(crate) const STALLED_TURN: Duration = Duration::from_millis(5);
 
 /// Has a connection read and written from now on.
 pub(crate) fn drive(link: Arc<Link>, conn: Arc<Conn>) {
-    let near = link.mesh.near().clone();
-    drive_on(&near, link, conn, true);
+    // Large bodies would keep the small messages waiting for their turn on the same thread.
+    let is_near = conn.lane == LaneKind::Messages;
+    let runtime = if is_near { link.mesh.near() } else { link.mesh.own() }.clone();
+    drive_on(&runtime, link, conn, is_near);
 }
 
 /// `is_near`: if that runtime ends, the node's own goes on.

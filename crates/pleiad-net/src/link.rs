@@ -172,11 +172,13 @@ impl Link {
         }
     }
 
-    /// Has the lanes written that have something, soon: when the task that runs here goes to wait, or at
-    /// once if none does.
+    /// Has a lane written soon: when the task that runs here goes to wait; at once, if it runs on a thread
+    /// that does not read and write connections, and has not just done so.
     pub(crate) fn flush_soon(self: &Arc<Self>, lane: LaneKind, is_large: bool) {
         let Some(conn) = self.conn(lane) else { return };
-        if is_large || tokio::task::try_id().is_none() {
+        if lane == LaneKind::Bulk {
+            conn.write.notify_one();
+        } else if is_large || self.mesh.is_elsewhere() && conn.is_rested(self.mesh.now()) {
             self.flush(&conn);
         } else {
             conn.write.notify_one();

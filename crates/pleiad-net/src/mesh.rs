@@ -11,7 +11,7 @@ use pleiad_proto::{Lookup, Membership, Met, Over, Session};
 use pleiad_task::far::{Inlet, Reference};
 use pleiad_types::{NodeId, Time};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Notify, watch};
 
 use crate::conn::Conn;
@@ -132,6 +132,15 @@ impl Mesh {
     /// The program's runtime.
     pub(crate) fn near(&self) -> &Handle {
         &self.near
+    }
+
+    /// Whether this runs on a thread that does not come to read and write connections by itself soon.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        match self.near.runtime_flavor() {
+            RuntimeFlavor::CurrentThread => Handle::try_current().is_err(),
+            // What is not in a task is in `block_on`, or no part of it.
+            _ => tokio::task::try_id().is_none(),
+        }
     }
 
     /// The node's own.

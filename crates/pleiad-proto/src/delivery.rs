@@ -5,7 +5,7 @@
 //! costs its own senders their room, and nobody else anything. That something was taken is also the
 //! acknowledgement for those who wait for one.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use pleiad_types::limits::{STREAM_BYTES_MAX, STREAM_MESSAGES_MAX};
@@ -65,8 +65,8 @@ pub(crate) enum Outcome {
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct Delivery {
-    outgoing: HashMap<u64, Outgoing>,
-    incoming: HashMap<u64, Incoming>,
+    outgoing: BTreeMap<u64, Outgoing>,
+    incoming: BTreeMap<u64, Incoming>,
     /// Streams of which something has arrived and is not taken.
     busy: BTreeSet<u64>,
     /// Ends of the peer's tasks that wait until what came before them is taken.
@@ -192,15 +192,10 @@ impl Delivery {
     pub(crate) fn lane_has_room(&mut self) {
         let awaited =
             self.outgoing.iter_mut().filter(|(_, stream)| stream.is_awaited && stream.has_room());
-        let mut tasks: Vec<u64> = awaited
-            .map(|(task, stream)| {
-                stream.is_awaited = false;
-                *task
-            })
-            .collect();
-        // The order of a hash table is no order.
-        tasks.sort_unstable();
-        self.outcomes.extend(tasks.into_iter().map(Outcome::Room));
+        for (task, stream) in awaited {
+            stream.is_awaited = false;
+            self.outcomes.push_back(Outcome::Room(*task));
+        }
     }
 
     pub(crate) fn handle_taken(

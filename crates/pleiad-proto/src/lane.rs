@@ -14,6 +14,9 @@ use crate::wire::{HEADER_BYTES, Violation, WriteFrame};
 /// Frames are given out in portions of about this size: a few records of TLS, one call of the system.
 const PORTION_BYTES: usize = 64 << 10;
 
+/// An idle lane keeps no more than this for its next frames.
+const USUAL_BYTES_MIN: usize = 2 << 10;
+
 /// When so much has arrived without being confirmed, it is confirmed without being asked.
 const CONFIRM_BYTES: usize = 256 << 10;
 
@@ -24,6 +27,8 @@ pub(crate) struct Lane {
     fresh: BytesMut,
     /// How many they are.
     fresh_frames: u64,
+    /// How much memory is reserved for them at once.
+    usual_bytes: usize,
     /// What the peer has not confirmed, oldest first. Those before `written` are on the connection.
     portions: VecDeque<Portion>,
     written: usize,
@@ -68,6 +73,7 @@ impl Lane {
         Self {
             fresh: BytesMut::new(),
             fresh_frames: 0,
+            usual_bytes: USUAL_BYTES_MIN,
             portions: VecDeque::new(),
             written: 0,
             bytes: 0,
@@ -84,6 +90,10 @@ impl Lane {
 
     /// Writes a frame behind those that wait.
     pub(crate) fn push(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        if self.fresh.capacity() - self.fresh.len() < HEADER_BYTES {
+            // As much as was needed the last time, and never by copying what is there many times.
+            self.fresh.reserve(self.usual_bytes);
+        }
         let before = self.fresh.len();
         write(&mut self.fresh);
         self.bytes += self.fresh.len() - before;
@@ -105,6 +115,7 @@ impl Lane {
 
     fn close_portion(&mut self, tail: Bytes) {
         let head = self.fresh.split().freeze();
+        self.usual_bytes = (2 * head.len()).clamp(USUAL_BYTES_MIN, 2 * PORTION_BYTES);
         self.portions.push_back(Portion { head, tail, frames: self.fresh_frames });
         self.fresh_frames = 0;
     }

@@ -1,6 +1,7 @@
 //! What comes from the peer, and what is to be done.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, TryLockError, Weak};
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub(super) enum Event {
 /// The hand that does it.
 #[derive(Default)]
 pub(super) struct Work {
-    inboxes: HashMap<u64, Inbox>,
+    inboxes: BTreeMap<u64, Inbox>,
     /// Those into which something has come, in this turn.
     touched: Vec<u64>,
 }
@@ -208,8 +209,8 @@ impl Link {
         let size = body.len() as u64;
         let arrival = Arrival::new(body, arrived, how_of(flags));
         let inbox = match work.inboxes.entry(task) {
-            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::hash_map::Entry::Vacant(new) => {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
                 let Some(inlet) = self.mesh.inlet(task) else {
                     arrival.refuse(&Unanswered::Closed);
                     self.with_session(|session| session.ended(task, Reason::NotFound));
@@ -505,7 +506,7 @@ fn why_refused(refused: Refused) -> String {
 impl Work {
     /// Everything that waits here is in vain.
     pub(super) fn refuse_all(&mut self, why: &Unanswered) {
-        for (_, inbox) in self.inboxes.drain() {
+        for inbox in std::mem::take(&mut self.inboxes).into_values() {
             for arrival in inbox.arrivals {
                 arrival.refuse(why);
             }

@@ -127,7 +127,7 @@ impl Link {
         drop(core);
         self.settle_aftermath(aftermath);
         if letter.large.is_some() {
-            self.flush_soon(LaneKind::Bulk, true);
+            self.flush_soon(LaneKind::Bulk, false);
             self.work();
         }
         self.flush_soon(LaneKind::Messages, waiting >= WRITE_NOW_BYTES);
@@ -152,7 +152,7 @@ impl Link {
         drop(core);
         self.settle_aftermath(aftermath);
         if is_large {
-            self.flush_soon(LaneKind::Bulk, true);
+            self.flush_soon(LaneKind::Bulk, false);
             self.work();
         }
         self.flush_soon(LaneKind::Messages, waiting >= WRITE_NOW_BYTES);
