@@ -149,7 +149,7 @@ pub use pleiad_task::{
 };
 
 /// The programs of the README compile.
-#[cfg(all(doctest, feature = "cluster"))]
+#[cfg(all(doctest, feature = "cluster", feature = "net"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
