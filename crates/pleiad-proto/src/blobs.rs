@@ -28,10 +28,22 @@ pub(crate) enum Purpose {
 pub(crate) struct Blobs {
     next: u64,
     /// What is still to be cut into pieces: they take turns.
-    outgoing: VecDeque<(u64, Bytes)>,
+    outgoing: VecDeque<Outgoing>,
+    /// The length of those when they were whole.
+    outgoing_whole: usize,
+    /// Those that wait for their turn to begin.
+    later: VecDeque<(u64, Bytes)>,
+    /// What is to be cut, of both.
     outgoing_bytes: usize,
     incoming: HashMap<u64, Assembly>,
     incoming_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    blob: u64,
+    rest: Bytes,
+    whole: usize,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +66,8 @@ impl Blobs {
         let blob = self.next;
         self.next += 1;
         self.outgoing_bytes += body.len();
-        self.outgoing.push_back((blob, body));
+        self.later.push_back((blob, body));
+        self.begin();
         blob
     }
 
@@ -63,13 +76,30 @@ impl Blobs {
         !self.outgoing.is_empty()
     }
 
+    /// Lets bodies begin, as many as the peer has memory for while they are not complete: besides those
+    /// that are, one more of any size.
+    fn begin(&mut self) {
+        while self.outgoing_whole < LARGE_BYTES_MAX
+            && self.outgoing.len() < BODIES_MAX / 2
+            && let Some((blob, rest)) = self.later.pop_front()
+        {
+            let whole = rest.len();
+            self.outgoing_whole += whole;
+            self.outgoing.push_back(Outgoing { blob, rest, whole });
+        }
+    }
+
     /// The next piece.
     pub(crate) fn poll_piece(&mut self) -> Option<(u64, Bytes)> {
-        let (blob, mut body) = self.outgoing.pop_front()?;
-        let piece = body.split_to(body.len().min(CHUNK_BYTES));
+        let mut first = self.outgoing.pop_front()?;
+        let piece = first.rest.split_to(first.rest.len().min(CHUNK_BYTES));
+        let blob = first.blob;
         self.outgoing_bytes -= piece.len();
-        if !body.is_empty() {
-            self.outgoing.push_back((blob, body));
+        if first.rest.is_empty() {
+            self.outgoing_whole -= first.whole;
+            self.begin();
+        } else {
+            self.outgoing.push_back(first);
         }
         Some((blob, piece))
     }
@@ -105,6 +135,21 @@ impl Blobs {
         }
         self.assembly(blob)?.body.extend_from_slice(piece);
         self.finish(blob)
+    }
+
+    /// Whether a body was announced that is not complete.
+    pub(crate) fn is_awaiting(&self) -> bool {
+        self.incoming.values().any(|assembly| assembly.announced.is_some())
+    }
+
+    /// Compares the books: for tests.
+    pub(crate) fn sanity_check(&self) {
+        let incoming: usize = self.incoming.values().map(|assembly| assembly.body.len()).sum();
+        assert_eq!(self.incoming_bytes, incoming, "bytes of bodies that come");
+        let turns = self.outgoing.iter().map(|body| body.rest.len());
+        let outgoing: usize = turns.chain(self.later.iter().map(|(_, body)| body.len())).sum();
+        assert_eq!(self.outgoing_bytes, outgoing, "bytes of bodies that go");
+        assert!(self.outgoing.is_empty() <= self.later.is_empty(), "somebody has the turn");
     }
 
     fn assembly(&mut self, blob: u64) -> Result<&mut Assembly, Violation> {

@@ -8,12 +8,18 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use pleiad_types::limits::{STREAM_BYTES_MAX, STREAM_MESSAGES_MAX};
+use pleiad_types::limits::{MESSAGE_BYTES_MAX, STREAM_BYTES_MAX, STREAM_MESSAGES_MAX};
 
 use crate::wire::{Control, Mention, Reason, Violation, Why, flags};
 
 /// Ends of tasks that may wait for one task to take them: they are not asked to wait their turn.
 const EXEMPT_MAX: u64 = 1 << 20;
+
+/// Their size, with that of the messages before them, the last of which may be of any size.
+const EXEMPT_BYTES_MAX: u64 = 2 * MESSAGE_BYTES_MAX as u64;
+
+/// Ends of the peer's tasks that may wait to be told.
+const ENDS_MAX: usize = 1 << 20;
 
 /// Names a delivery for whoever waits for its end. Chosen by the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +34,8 @@ pub enum Refused {
     Closed,
     /// The session is over.
     Over,
+    /// What it refers to is more than a message can hold: it will never go.
+    TooMuch,
 }
 
 /// How a delivery did not succeed.
@@ -60,6 +68,8 @@ pub(crate) enum Outcome {
     Unanswered(u64, Why),
     Room(u64),
     Ended(u64, Reason),
+    /// What a message referred to that is gone before it was handed out.
+    Dropped(Vec<Mention>),
 }
 
 /// See the [module](self).
@@ -127,6 +137,14 @@ struct End {
     reason: Reason,
     /// Streams, and up to where they must be taken.
     after: Vec<(u64, u64)>,
+}
+
+impl Waiting {
+    fn into_arrival(self) -> Arrival {
+        match self {
+            Self::Whole(arrival) | Self::Large { arrival, .. } => arrival,
+        }
+    }
 }
 
 impl Outgoing {
@@ -264,7 +282,10 @@ impl Delivery {
         arrival: Arrival,
         bytes: usize,
     ) -> Result<(), Violation> {
-        let Some(stream) = self.count_arrival(&arrival, bytes)? else { return Ok(()) };
+        let Some(stream) = self.count_arrival(&arrival, bytes)? else {
+            self.drop_mentions([arrival]);
+            return Ok(());
+        };
         if stream.waiting.is_empty() {
             stream.passed += 1;
             self.outcomes.push_back(Outcome::Arrived(arrival));
@@ -281,7 +302,10 @@ impl Delivery {
         blob: u64,
         bytes: usize,
     ) -> Result<bool, Violation> {
-        let Some(stream) = self.count_arrival(&arrival, bytes)? else { return Ok(false) };
+        let Some(stream) = self.count_arrival(&arrival, bytes)? else {
+            self.drop_mentions([arrival]);
+            return Ok(false);
+        };
         stream.waiting.push_back(Waiting::Large { blob, arrival });
         Ok(true)
     }
@@ -294,15 +318,19 @@ impl Delivery {
     ) -> Result<Option<&mut Incoming>, Violation> {
         let stream = self.incoming.entry(arrival.task).or_default();
         if stream.is_shut {
+            // It had never sent anything to this task when it was told.
+            let is_news = stream.come == 0;
+            self.controls.extend(is_news.then_some(Control::Shut { task: arrival.task, count: 0 }));
             return Ok(None);
         }
         let is_exempt = arrival.flags & flags::EXEMPT != 0;
         let open = stream.come - stream.taken;
         // What is exempt counts too, so that the next may find less room than its sender thought.
-        let open_max = if is_exempt { EXEMPT_MAX } else { 2 * STREAM_MESSAGES_MAX };
-        if open >= open_max
-            || open > 0 && stream.come_bytes - stream.taken_bytes >= 2 * STREAM_BYTES_MAX
-        {
+        let (open_max, bytes_max) = match is_exempt {
+            true => (EXEMPT_MAX, EXEMPT_BYTES_MAX),
+            false => (2 * STREAM_MESSAGES_MAX, 2 * STREAM_BYTES_MAX),
+        };
+        if open >= open_max || open > 0 && stream.come_bytes - stream.taken_bytes >= bytes_max {
             return Err(Violation::BeyondLimit("messages to one task, which does not take them"));
         }
         if open == 0 {
@@ -376,7 +404,8 @@ impl Delivery {
         stream.told = stream.come;
         (stream.taken, stream.taken_bytes) = (stream.come, stream.come_bytes);
         stream.passed = stream.come;
-        stream.waiting.clear();
+        let waiting = std::mem::take(&mut stream.waiting);
+        self.drop_mentions(waiting.into_iter().map(Waiting::into_arrival));
         self.busy.remove(&task);
         self.settle_ends();
     }
@@ -385,10 +414,11 @@ impl Delivery {
 
     /// A task of ours has ended, or was never there: what it has not taken is gone. The peer is told.
     pub(crate) fn end(&mut self, task: u64, reason: Reason) {
-        if let Some(stream) = self.incoming.remove(&task)
-            && !stream.is_shut
-        {
-            self.controls.push_back(Control::Shut { task, count: stream.taken });
+        if let Some(stream) = self.incoming.remove(&task) {
+            if !stream.is_shut {
+                self.controls.push_back(Control::Shut { task, count: stream.taken });
+            }
+            self.drop_mentions(stream.waiting.into_iter().map(Waiting::into_arrival));
         }
         self.busy.remove(&task);
         self.controls.push_back(Control::Ended { task, reason });
@@ -396,34 +426,49 @@ impl Delivery {
     }
 
     /// A task of the peer has ended: that is told after all that came before it.
-    pub(crate) fn handle_ended(&mut self, task: u64, reason: Reason) {
+    pub(crate) fn handle_ended(&mut self, task: u64, reason: Reason) -> Result<(), Violation> {
+        if self.ends.len() >= ENDS_MAX {
+            return Err(Violation::BeyondLimit("ends of tasks that wait to be told"));
+        }
+        self.outgoing.entry(task).or_default();
         self.handle_shut(task, None);
-        // Its number never comes again.
-        self.outgoing.remove(&task);
         let mark = |task: &u64| self.incoming.get(task).map(|stream| (*task, stream.come));
         let after = self.busy.iter().filter_map(mark).collect();
         self.ends.push_back(End { task, reason, after });
         self.settle_ends();
+        Ok(())
     }
 
+    /// Tells the ends whose turn it is. What an end waits for, the next waits for too, if it is still
+    /// open: so only the first is to be looked at.
     fn settle_ends(&mut self) {
-        if self.ends.is_empty() {
-            return;
-        }
-        let incoming = &self.incoming;
-        let is_open = |(task, mark): &(u64, u64)| {
-            incoming.get(task).is_some_and(|stream| stream.taken < *mark)
-        };
-        let mut open = VecDeque::new();
-        for mut end in self.ends.drain(..) {
-            end.after.retain(is_open);
-            if end.after.is_empty() {
-                self.outcomes.push_back(Outcome::Ended(end.task, end.reason));
-            } else {
-                open.push_back(end);
+        while let Some(first) = self.ends.front_mut() {
+            let incoming = &self.incoming;
+            let is_open = |(task, mark): &(u64, u64)| {
+                incoming.get(task).is_some_and(|stream| stream.taken < *mark)
+            };
+            first.after.retain(is_open);
+            if !first.after.is_empty() {
+                break;
+            }
+            if let Some(End { task, reason, .. }) = self.ends.pop_front() {
+                // Until it is told, whoever sends finds the stream closed. Its number never comes again.
+                self.outgoing.remove(&task);
+                self.outcomes.push_back(Outcome::Ended(task, reason));
             }
         }
-        self.ends = open;
+    }
+
+    /// Messages of the peer are gone that nobody was handed.
+    fn drop_mentions(&mut self, arrivals: impl IntoIterator<Item = Arrival>) {
+        let attached = arrivals.into_iter().map(|arrival| arrival.attached);
+        let mentioned = attached.filter(|attached| !attached.is_empty());
+        self.outcomes.extend(mentioned.map(Outcome::Dropped));
+    }
+
+    /// Whether messages to a task of ours have come in part.
+    pub(crate) fn is_waiting(&self, task: u64) -> bool {
+        self.incoming.get(&task).is_some_and(|stream| !stream.waiting.is_empty())
     }
 
     // ---- what comes of it ----
@@ -451,3 +496,6 @@ impl Delivery {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -225,6 +225,18 @@ impl Lane {
         self.attached
     }
 
+    /// Whether the peer has said that it has more frames than so many.
+    pub(crate) fn has_confirmed(&self, received: u64) -> bool {
+        received < self.confirmed
+    }
+
+    /// Compares the books: for tests.
+    pub(crate) fn sanity_check(&self) {
+        let portions: usize = self.portions.iter().map(Portion::len).sum();
+        assert_eq!(self.bytes, portions + self.fresh.len(), "bytes of a lane");
+        assert!(self.written <= self.portions.len() && self.told <= self.received);
+    }
+
     /// Frames that have arrived: what the peer needs to know to go on.
     pub(crate) fn received(&self) -> u64 {
         self.received

@@ -19,7 +19,7 @@ pub mod wire;
 
 pub use delivery::{Arrival, Refused, Ticket, Undelivered};
 pub use lane::Portion;
-pub use meet::{Met, attach, meet};
+pub use meet::{Met, attach, meet, welcome};
 pub use membership::Membership;
 pub use names::Lookup;
 pub use references::Place;

@@ -19,7 +19,7 @@ const HEARD_EVERY: Duration = Duration::from_secs(1);
 /// Addresses that are remembered. Whoever floods us with more makes us forget the oldest.
 const HEARD_MAX: usize = 1024;
 
-/// See the [module](self).
+/// Which addresses are dialled, and when again.
 #[derive(Debug, Default)]
 pub struct Membership {
     places: BTreeMap<SocketAddr, PlaceState>,

@@ -51,6 +51,11 @@ impl References {
         Ok(is_over)
     }
 
+    /// A mention did not go. True, if the task is not mentioned any more.
+    pub(crate) fn take_back(&mut self, place: Place) -> bool {
+        self.handle_released(place, 1) == Ok(true)
+    }
+
     /// A task of ours has ended: nobody needs to give it back. Whether it was given.
     pub(crate) fn is_given(&self, place: Place) -> bool {
         self.given.contains_key(&place)

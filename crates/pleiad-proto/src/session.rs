@@ -9,11 +9,13 @@
 //! and when to come back out of [`poll_timeout`](Session::poll_timeout). Nothing in here waits, and nothing
 //! decodes what users send.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pleiad_types::limits::{ADDRESSES_MAX, GOODBYE_TIMEOUT, NAME_BYTES_MAX, SMALL_BODY_BYTES};
+use pleiad_types::limits::{
+    ADDRESSES_MAX, ATTACHED_MAX, FRAME_BYTES_MAX, GOODBYE_TIMEOUT, NAME_BYTES_MAX, SMALL_BODY_BYTES,
+};
 use pleiad_types::{NodeId, Time};
 
 use crate::blobs::{Blobs, Purpose};
@@ -23,11 +25,17 @@ use crate::liveness::{Liveness, Turn};
 use crate::names::{Lookup, Names};
 use crate::references::{Place, References};
 use crate::wire::{
-    Control, Frame, FrameKind, LaneKind, Mention, Reason, Resume, Violation, Why, WriteFrame,
+    Control, Frame, FrameKind, LaneKind, Mention, Reason, Resume, Violation, Why, WriteFrame, trim,
 };
 
 /// Bytes on the way on the lane of large bodies, after which no further pieces are cut.
 const BULK_AHEAD_BYTES: usize = 4 << 20;
+
+/// The most that a mention takes besides its name: three numbers and what tells its kind.
+const MENTION_BYTES: usize = 32;
+
+/// The most that a message takes besides its body and its mentions.
+const HEAD_BYTES: usize = 64;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +91,9 @@ pub enum Output {
     },
     /// Connect this lane.
     Connect(LaneKind),
+    /// Close the connection of this lane: it is dead, though nobody has said so. It counts as
+    /// [gone](Session::detach).
+    Disconnect(LaneKind),
     /// The session is over. This is the last output.
     Over(Over),
 }
@@ -133,12 +144,15 @@ pub struct Outbound<'a> {
     pub ticket: Option<Ticket>,
 }
 
-/// See the [module](self).
+/// The trusted conversation of two nodes, which outlives its connections.
 #[derive(Debug)]
 pub struct Session {
     number: u64,
     was_attached: bool,
     phase: Phase,
+    has_said_goodbye: bool,
+    /// The peer has said goodbye.
+    has_left: bool,
     liveness: Liveness,
     lanes: [Lane; 2],
     /// What was wanted of whoever runs it: each lane once, until it is attached.
@@ -146,6 +160,10 @@ pub struct Session {
     delivery: Delivery,
     blobs: Blobs,
     references: References,
+    /// Tasks that the peer needs no more, of which nobody has been told.
+    unneeded: BTreeSet<Place>,
+    /// Those of them to which something is still on its way.
+    parting: Vec<Place>,
     names: Names,
     outputs: VecDeque<Output>,
 }
@@ -153,7 +171,7 @@ pub struct Session {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// We have said goodbye, and wait until then for the peer's.
+    /// One of both has said goodbye: until then there is time for what is on the way.
     Closing(Time),
     Over,
 }
@@ -165,12 +183,16 @@ impl Session {
             number,
             was_attached: false,
             phase: Phase::Open,
+            has_said_goodbye: false,
+            has_left: false,
             liveness: Liveness::new(now, lost_after, lost_after),
             lanes: [Lane::new(), Lane::new()],
             connecting: [false; 2],
             delivery: Delivery::default(),
             blobs: Blobs::default(),
             references: References::default(),
+            unneeded: BTreeSet::new(),
+            parting: Vec::new(),
             names: Names::default(),
             outputs: VecDeque::new(),
         }
@@ -216,7 +238,7 @@ impl Session {
     /// [`Refused`]; nothing was sent.
     #[inline]
     pub fn send(&mut self, message: &Outbound<'_>, body: &[u8]) -> Result<(), Refused> {
-        self.admit(message.task, message.flags, false)?;
+        self.admit_whole(message, false)?;
         self.post(message, body);
         Ok(())
     }
@@ -236,7 +258,7 @@ impl Session {
     ///
     /// [`Refused`]; nothing was sent.
     pub fn send_large(&mut self, message: &Outbound<'_>, body: &Bytes) -> Result<(), Refused> {
-        self.admit(message.task, message.flags, true)?;
+        self.admit_whole(message, true)?;
         self.post_large(message, body);
         Ok(())
     }
@@ -249,6 +271,24 @@ impl Session {
         let blob = self.blobs.send(body.clone());
         self.push(LaneKind::Messages, |to| to.put_large(task, flags, attached, blob, bytes));
         self.want(LaneKind::Bulk);
+    }
+
+    fn admit_whole(&mut self, message: &Outbound<'_>, is_large: bool) -> Result<(), Refused> {
+        if !message.attached.is_empty() && !Self::fits(message.attached) {
+            return Err(Refused::TooMuch);
+        }
+        self.admit(message.task, message.flags, is_large)
+    }
+
+    /// Whether a message or an answer can hold all that. What is [posted](Self::post) must.
+    pub fn fits(attached: &[Mention]) -> bool {
+        let bytes = |mention: &Mention| match mention {
+            Mention::Task { name, .. } => MENTION_BYTES + name.len(),
+            Mention::Question(_) => MENTION_BYTES,
+        };
+        attached.len() <= ATTACHED_MAX
+            && attached.iter().map(bytes).sum::<usize>()
+                <= FRAME_BYTES_MAX - SMALL_BODY_BYTES - HEAD_BYTES
     }
 
     /// Whether a message to a task of the peer may go at this moment.
@@ -281,7 +321,7 @@ impl Session {
 
     /// One of those that are taken next, after `behind` others, cannot be read.
     pub fn unreadable(&mut self, task: u64, behind: u64, why: String) {
-        self.delivery.unreadable(task, behind, why);
+        self.delivery.unreadable(task, behind, trim(why));
         self.settle();
     }
 
@@ -294,8 +334,17 @@ impl Session {
     // ---- answers ----
 
     /// Answers a question of the peer.
+    ///
+    /// If it refers to more than a message can hold, there [is none](Self::unanswered), and those whom it
+    /// refers to are [taken back](Self::take_back) here: [`Output::Unneeded`].
     pub fn answer(&mut self, question: u64, attached: &[Mention], body: Bytes) {
         if self.phase == Phase::Over {
+            return;
+        }
+        if !Self::fits(attached) {
+            let why = "the answer refers to more than a message can hold".to_owned();
+            self.unanswered(question, Why::Unreadable(why));
+            attached.iter().for_each(|mention| self.take_mention_back(mention));
             return;
         }
         if body.len() <= SMALL_BODY_BYTES {
@@ -312,7 +361,7 @@ impl Session {
 
     /// There will be no answer to a question of the peer.
     pub fn unanswered(&mut self, question: u64, why: Why) {
-        self.say(&Control::Unanswered { question, why });
+        self.say(&Control::Unanswered { question, why: why.trimmed() });
     }
 
     /// Nobody waits for the answer to a question of ours.
@@ -324,7 +373,14 @@ impl Session {
 
     /// A task is about to be mentioned to the peer: keep it reachable. True, the first time.
     pub fn give(&mut self, place: Place) -> bool {
-        self.references.give(place)
+        // Whoever was not told that it is unneeded still keeps it.
+        self.references.give(place) && !self.unneeded.remove(&place)
+    }
+
+    /// The message for which a task was [given](Self::give) does not go. True, if the task need not be
+    /// kept reachable for the peer any more.
+    pub fn take_back(&mut self, place: Place) -> bool {
+        self.references.take_back(place)
     }
 
     /// A task that the peer has mentioned is needed no more.
@@ -353,7 +409,7 @@ impl Session {
 
     /// A task of ours has ended, or was never there.
     pub fn ended(&mut self, task: u64, reason: Reason) {
-        self.delivery.end(task, reason);
+        self.delivery.end(task, reason.trimmed());
         self.settle();
     }
 
@@ -396,20 +452,26 @@ impl Session {
 
     /// Who waits for this name is to be looked after again.
     pub fn registered(&mut self, name: &str) {
+        if self.phase == Phase::Over {
+            return;
+        }
         self.outputs.extend(self.names.waiting_for(name).cloned().map(Output::Lookup));
     }
 
-    /// A task of ours has the name that the peer looks for; it was [given](Self::give).
+    /// A task of ours has the name that the peer looks for; it was [given](Self::give). If the peer does not
+    /// look for it any more, that is taken back here: [`Output::Unneeded`].
     pub fn located(&mut self, query: u64, found: Mention) {
         if self.names.settle(query) {
             self.say(&Control::Located { query, found });
+        } else {
+            self.take_mention_back(&found);
         }
     }
 
     /// Something else of ours has the name.
     pub fn other_shape(&mut self, query: u64, text: String) {
         if self.names.settle(query) {
-            self.say(&Control::OtherShape { query, text });
+            self.say(&Control::OtherShape { query, text: trim(text) });
         }
     }
 
@@ -423,7 +485,7 @@ impl Session {
     /// Ends the session politely: what was sent before still arrives.
     pub fn goodbye(&mut self, now: Time) {
         if self.phase == Phase::Open {
-            self.say(&Control::Goodbye);
+            self.say_goodbye();
             self.phase = Phase::Closing(now + GOODBYE_TIMEOUT);
         }
     }
@@ -432,7 +494,9 @@ impl Session {
     pub fn end(&mut self, over: Over) {
         if self.phase != Phase::Over {
             self.phase = Phase::Over;
-            self.outputs.push_back(Output::Over(over));
+            // Who has said goodbye is not lost, even if something of it did not come.
+            let is_closed = self.has_left && matches!(over, Over::Gone | Over::Silent(_));
+            self.outputs.push_back(Output::Over(if is_closed { Over::Closed } else { over }));
             self.lanes.iter_mut().for_each(Lane::detach);
         }
     }
@@ -442,12 +506,22 @@ impl Session {
     /// A lane has a connection: the peer has got so many of its frames, and takes us for lost after
     /// `theirs`.
     pub fn attach(&mut self, now: Time, lane: LaneKind, received: u64, theirs: Duration) {
-        self.liveness.handle_theirs(theirs);
-        self.liveness.handle_heard(now);
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.liveness.handle_theirs(now, theirs);
+        self.liveness.handle_heard(now, lane);
         self.connecting[lane.index()] = false;
         self.was_attached = true;
-        if let Err(violation) = self.lanes[lane.index()].attach(received) {
+        let state = &mut self.lanes[lane.index()];
+        let was_full = state.is_full();
+        let attached = state.attach(received);
+        let has_room = was_full && !state.is_full();
+        if let Err(violation) = attached {
             self.end(Over::Violation(violation));
+        } else if has_room {
+            self.delivery.lane_has_room();
+            self.settle();
         }
     }
 
@@ -467,18 +541,27 @@ impl Session {
         self.connecting[lane.index()] = false;
     }
 
+    /// Something has come on the connection of a lane, if only a part of a frame: on a slow link, a large
+    /// frame takes longer than a peer may be silent.
+    pub fn handle_bytes(&mut self, now: Time, lane: LaneKind) {
+        self.liveness.handle_heard(now, lane);
+    }
+
     /// A frame has arrived on a lane.
     pub fn handle_frame(&mut self, now: Time, lane: LaneKind, kind: FrameKind, content: Bytes) {
         if self.phase == Phase::Over {
             return;
         }
-        self.liveness.handle_heard(now);
+        self.liveness.handle_heard(now, lane);
         if kind != FrameKind::Beat {
             self.lanes[lane.index()].count_arrival(content.len() + 4);
         }
         let handled = Frame::read(kind, content).and_then(|frame| self.handle(lane, frame));
         match handled {
-            Ok(()) => self.settle(),
+            Ok(()) => {
+                self.settle();
+                self.leave();
+            }
             Err(violation) => self.end(Over::Violation(violation)),
         }
     }
@@ -493,6 +576,7 @@ impl Session {
         if let Phase::Closing(until) = self.phase
             && now >= until
         {
+            self.say_goodbye();
             self.end(Over::Closed);
         }
         if self.phase == Phase::Over {
@@ -502,6 +586,12 @@ impl Session {
             Turn::Nothing => (),
             Turn::Lost => self.end(Over::Silent(self.liveness.lost_after())),
             Turn::Beat => {
+                for lane in LaneKind::ALL {
+                    if self.is_attached(lane) && self.liveness.is_silent(now, lane) {
+                        self.outputs.push_back(Output::Disconnect(lane));
+                        self.detach(lane);
+                    }
+                }
                 self.lanes.iter_mut().filter(|lane| lane.is_attached()).for_each(Lane::want_beat);
                 let is_left = |lane: &&LaneKind| {
                     let state = &self.lanes[lane.index()];
@@ -527,7 +617,22 @@ impl Session {
 
     /// What is to be done next.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = loop {
+            match self.outputs.pop_front()? {
+                // It was given again meanwhile.
+                Output::Unneeded(place) if !self.unneeded.remove(&place) => (),
+                output => break output,
+            }
+        };
+        // Mentions count from when somebody can give them back.
+        match &output {
+            Output::Arrived(Arrival { attached, .. }) | Output::Answer { attached, .. } => {
+                self.count_mentions(attached);
+            }
+            Output::Located(_, found) => self.count_mentions(std::slice::from_ref(found)),
+            _ => (),
+        }
+        Some(output)
     }
 
     /// Whether there is something to be done.
@@ -561,6 +666,17 @@ impl Session {
     /// Compares the books: for tests.
     pub fn sanity_check(&self) {
         self.delivery.sanity_check();
+        self.blobs.sanity_check();
+        self.lanes.iter().for_each(Lane::sanity_check);
+        let is_last = |at: usize, output: &Output| {
+            !matches!(output, Output::Over(_)) || at + 1 == self.outputs.len()
+        };
+        assert!(self.outputs.iter().enumerate().all(|(at, output)| is_last(at, output)));
+    }
+
+    /// Whether the peer has said that it has more frames of a lane than so many.
+    pub(crate) fn has_confirmed(&self, lane: LaneKind, received: u64) -> bool {
+        self.lanes[lane.index()].has_confirmed(received)
     }
 
     fn cut_pieces(&mut self) {
@@ -615,12 +731,10 @@ impl Session {
                 Ok(())
             }
             Frame::Message { task, flags, attached, body } if is_small => {
-                self.count_mentions(&attached);
                 let bytes = body.len();
                 self.delivery.handle_arrival(Arrival { task, flags, attached, body }, bytes)
             }
             Frame::Large { task, flags, attached, blob, bytes } if is_small => {
-                self.count_mentions(&attached);
                 let arrival = Arrival { task, flags, attached, body: Bytes::new() };
                 let is_wanted = self.delivery.handle_large(arrival, blob, bytes)?;
                 let purpose = if is_wanted { Purpose::Message(task) } else { Purpose::Nothing };
@@ -632,12 +746,10 @@ impl Session {
                 self.handle_whole(blob, whole)
             }
             Frame::Answer { question, attached, body } if is_small => {
-                self.count_mentions(&attached);
                 self.outputs.push_back(Output::Answer { question, attached, body });
                 Ok(())
             }
             Frame::LargeAnswer { question, attached, blob, bytes } if is_small => {
-                self.count_mentions(&attached);
                 let purpose = Purpose::Answer { question, attached };
                 let whole = self.blobs.handle_announced(blob, bytes, purpose)?;
                 self.handle_whole(blob, whole)
@@ -676,16 +788,16 @@ impl Session {
                 return Ok(());
             }
             Control::Ended { task, reason } => {
-                self.delivery.handle_ended(task, reason);
-                return Ok(());
+                return self.delivery.handle_ended(task, reason);
             }
             Control::Unanswered { question, why } => Output::Unanswered(question, why),
             Control::Unwanted { question } => Output::Unwanted(question),
             Control::Release { node, task, count } => {
-                if !self.references.handle_released((node, task), count)? {
-                    return Ok(());
+                if self.references.handle_released((node, task), count)? {
+                    self.unneeded.insert((node, task));
+                    self.parting.push((node, task));
                 }
-                Output::Unneeded((node, task))
+                return Ok(());
             }
             Control::Adopt { task } => Output::Adopt(task),
             Control::Adopted { task } => Output::Adopted(task),
@@ -704,7 +816,6 @@ impl Session {
                 return Ok(());
             }
             Control::Located { query, found } => {
-                self.count_mentions(std::slice::from_ref(&found));
                 // Also if nobody looks for it any more: the reference is to be given back.
                 self.names.handle_answer(query);
                 Output::Located(query, found)
@@ -722,14 +833,10 @@ impl Session {
                 Output::Introduced { node, name, addresses }
             }
             Control::Goodbye => {
+                self.has_left = true;
                 if self.phase == Phase::Open {
-                    self.say(&Control::Goodbye);
+                    self.phase = Phase::Closing(self.liveness.heard() + GOODBYE_TIMEOUT);
                 }
-                // Its end is told after all that came before it.
-                self.outputs
-                    .extend(std::iter::from_fn(|| self.delivery.poll_outcome()).map(output_of));
-                self.phase = Phase::Over;
-                self.outputs.push_back(Output::Over(Over::Closed));
                 return Ok(());
             }
         };
@@ -745,23 +852,84 @@ impl Session {
         }
     }
 
-    /// Passes on what the parts have come to.
+    /// Passes on what the parts have come to. Nothing comes after the end.
     fn settle(&mut self) {
         while let Some(control) = self.delivery.poll_control() {
             self.say(&control);
         }
         while let Some(outcome) = self.delivery.poll_outcome() {
-            self.outputs.push_back(output_of(outcome));
+            match outcome {
+                _ if self.phase == Phase::Over => (),
+                Outcome::Dropped(attached) => self.give_back(&attached),
+                outcome => self.outputs.extend(output_of(outcome)),
+            }
+        }
+        if !self.parting.is_empty() && self.phase != Phase::Over {
+            self.settle_unneeded();
+        }
+    }
+
+    /// A large message to a task may still be on its way when the peer needs the task no more.
+    fn settle_unneeded(&mut self) {
+        let Self { parting, delivery, outputs, .. } = self;
+        parting.retain(|place| {
+            let is_waiting = delivery.is_waiting(place.1);
+            if !is_waiting {
+                outputs.push_back(Output::Unneeded(*place));
+            }
+            is_waiting
+        });
+    }
+
+    /// Gives back what messages referred to that nobody was handed.
+    fn give_back(&mut self, attached: &[Mention]) {
+        for mention in attached {
+            if let Mention::Task { node, task, .. } = mention {
+                self.say(&Control::Release { node: *node, task: *task, count: 1 });
+            }
+        }
+    }
+
+    /// A mention was given, and does not go.
+    fn take_mention_back(&mut self, mention: &Mention) {
+        if let Mention::Task { node, task, .. } = mention
+            && self.take_back((*node, *task))
+            && self.phase != Phase::Over
+        {
+            self.unneeded.insert((*node, *task));
+            self.outputs.push_back(Output::Unneeded((*node, *task)));
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        if !std::mem::replace(&mut self.has_said_goodbye, true) {
+            self.say(&Control::Goodbye);
+        }
+    }
+
+    /// If the peer has said goodbye, and all has come that it had sent before, it is over. What we have
+    /// said until now can still be written.
+    fn leave(&mut self) {
+        if self.has_left && self.phase != Phase::Over && !self.blobs.is_awaiting() {
+            self.say_goodbye();
+            if self.phase != Phase::Over {
+                self.phase = Phase::Over;
+                self.outputs.push_back(Output::Over(Over::Closed));
+            }
         }
     }
 }
 
-fn output_of(outcome: Outcome) -> Output {
-    match outcome {
+fn output_of(outcome: Outcome) -> Option<Output> {
+    Some(match outcome {
         Outcome::Arrived(arrival) => Output::Arrived(arrival),
         Outcome::Finish(ticket, result) => Output::Finish(ticket, result),
         Outcome::Unanswered(question, why) => Output::Unanswered(question, why),
         Outcome::Room(task) => Output::Room(task),
         Outcome::Ended(task, reason) => Output::Ended(task, reason),
-    }
+        Outcome::Dropped(_) => return None,
+    })
 }
+
+#[cfg(test)]
+mod tests;

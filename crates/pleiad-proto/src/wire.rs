@@ -1,7 +1,7 @@
 //! Every byte that two nodes exchange.
 //!
-//! A connection begins with a [greeting](crate::wire::greeting): three messages, in which both sides say
-//! who they are and agree on a version. After it there are only [frames](crate::wire::frame): a header of
+//! A connection begins with a greeting: three messages, in which both sides say
+//! who they are and agree on a version. After it there are only frames: a header of
 //! four bytes (kind, length), then the content. What is sent a million times a second has a form of its own;
 //! all else is a [`Control`], in postcard.
 //!
@@ -16,6 +16,7 @@ mod control;
 mod frame;
 mod greeting;
 
+pub(crate) use control::trim;
 pub use control::{Control, Mention, Reason, Why};
 pub use frame::{Frame, FrameKind, HEADER_BYTES, Violation, WriteFrame, flags, split_frame};
 pub use greeting::{

@@ -94,6 +94,10 @@ pub const STREAM_BYTES_MAX: u64 = 4 << 20;
 /// Large messages from one peer that are not complete yet, all together, besides one of any size.
 pub const LARGE_BYTES_MAX: usize = 64 << 20;
 
+/// A text for people in what two nodes say to each other: the message of a panic, a backtrace. Three of them
+/// are far less than a frame.
+pub const TEXT_BYTES_MAX: usize = 32 << 10;
+
 /// What one side says when a connection begins.
 pub const GREETING_BYTES_MAX: usize = 16 << 10;
 

@@ -105,6 +105,10 @@ impl Link {
                 Refused::Full => FarRefusal::Full,
                 Refused::Closed => FarRefusal::Closed,
                 Refused::Over => FarRefusal::Lost(self.lost_name()),
+                Refused::TooMuch => {
+                    let why = "it refers to more than a message can hold";
+                    FarRefusal::Unsendable(why.to_owned())
+                }
             });
         }
         introduce(&mut core, introductions);

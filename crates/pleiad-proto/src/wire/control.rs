@@ -1,6 +1,7 @@
 //! What two nodes say to each other besides messages.
 
 use pleiad_types::NodeId;
+use pleiad_types::limits::TEXT_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 /// One thing that is said. New variants come at the end.
@@ -198,4 +199,36 @@ pub enum Why {
     Lost(String),
     /// Question or answer could not be read.
     Unreadable(String),
+}
+
+impl Reason {
+    /// Its texts cut to what may be sent.
+    pub(crate) fn trimmed(self) -> Self {
+        match self {
+            Self::Failed { message, location, backtrace } => Self::Failed {
+                message: trim(message),
+                location: location.map(trim),
+                backtrace: backtrace.map(trim),
+            },
+            Self::Lost(peer) => Self::Lost(trim(peer)),
+            Self::Returned | Self::Terminated | Self::NotFound => self,
+        }
+    }
+}
+
+impl Why {
+    /// Its text cut to what may be sent.
+    pub(crate) fn trimmed(self) -> Self {
+        match self {
+            Self::Lost(peer) => Self::Lost(trim(peer)),
+            Self::Unreadable(why) => Self::Unreadable(trim(why)),
+            Self::Dropped | Self::Unread { .. } | Self::Refused => self,
+        }
+    }
+}
+
+/// Cuts a text for people to what may be sent.
+pub(crate) fn trim(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    text
 }
