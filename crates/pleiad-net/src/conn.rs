@@ -145,35 +145,37 @@ impl Conn {
             // Whatever was read before the end counts.
             let split = split_frames(&mut plain, &mut frames);
             budget = budget.saturating_sub(RAW_BYTES);
-            if !frames.is_empty() {
+            if !frames.is_empty() || matches!(end, Ok((_, true))) {
                 handle(&mut frames);
                 frames.clear();
             }
             split.map_err(Broken::Violation)?;
             match end {
-                Ok(ReadEnd::More) if budget > 0 => (),
-                Ok(end) => return Ok(end),
+                Ok((ReadEnd::More, _)) if budget > 0 => (),
+                Ok((end, _)) => return Ok(end),
                 Err(error) => return Err(Broken::Closed(error)),
             }
         }
     }
 
-    /// Reads once from the socket.
-    fn read_some(&self, plain: &mut BytesMut) -> io::Result<ReadEnd> {
+    /// Reads once from the socket. Whether something came.
+    fn read_some(&self, plain: &mut BytesMut) -> io::Result<(ReadEnd, bool)> {
         RAW.with_borrow_mut(|raw| {
             raw.resize(RAW_BYTES, 0);
             self.read_into(raw, plain)
         })
     }
 
-    fn read_into(&self, buffer: &mut [u8], plain: &mut BytesMut) -> io::Result<ReadEnd> {
+    fn read_into(&self, buffer: &mut [u8], plain: &mut BytesMut) -> io::Result<(ReadEnd, bool)> {
         let read = match (&self.socket).read(buffer) {
-            Ok(0) => return Ok(ReadEnd::Over),
+            Ok(0) => return Ok((ReadEnd::Over, false)),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Ok(ReadEnd::Drained);
+                return Ok((ReadEnd::Drained, false));
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(ReadEnd::More),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                return Ok((ReadEnd::More, false));
+            }
             Err(error) => return Err(error),
         };
         let mut raw = &buffer[..read];
@@ -195,11 +197,12 @@ impl Conn {
                 readable -= length;
             }
             if is_over {
-                return Ok(ReadEnd::Over);
+                return Ok((ReadEnd::Over, true));
             }
         }
         // Less than there was room for: that was all.
-        Ok(if read < buffer.len() { ReadEnd::Drained } else { ReadEnd::More })
+        let end = if read < buffer.len() { ReadEnd::Drained } else { ReadEnd::More };
+        Ok((end, true))
     }
 
     // ---- writing ----

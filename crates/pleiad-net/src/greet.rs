@@ -22,8 +22,9 @@ use crate::link::Link;
 use crate::mesh::{self, Mesh};
 use crate::trust::{self, Greeted};
 
-/// Time for a connection to be made and greeted, on either side.
-pub(crate) const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a connection to be made and greeted, on either side: short enough that there is time for
+/// another attempt before a peer is lost.
+pub(crate) const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Somebody who was reached.
 pub(crate) enum Reached {
@@ -99,14 +100,18 @@ async fn dial_lane(
             link.end(Over::Gone);
         }
     }
-    let Some(attach) = mesh.plan_attach(node, lane) else { return Ok(Reached::Peer(node)) };
+    let Some(attach) = mesh.plan_attach(&hello, lane) else { return Ok(Reached::Peer(node)) };
     let _dialling = Dialling { mesh, node, lane };
     send(&mut tls, &attach).await.map_err(unreachable)?;
     let greeting: Greeting = read(&mut tls, &mut bytes).await.map_err(unreachable)?;
     let welcome = match greeting {
         Ok(welcome) => welcome,
         Err(Refusal::SessionOver) => {
-            if let Some(link) = mesh.link(node) {
+            // Only that which was asked for: another may have begun meanwhile.
+            let asked = attach.resume.map(|resume| resume.session);
+            if let Some(link) = mesh.link(node)
+                && asked == Some(link.with_session(|session| session.number()))
+            {
                 link.end(Over::Gone);
             }
             return Err(ConnectError::Refused { address, refusal: Refusal::SessionOver });
@@ -115,10 +120,10 @@ async fn dial_lane(
         Err(refusal) => return Err(ConnectError::Refused { address, refusal }),
     };
     let greeted = mesh::Greeted { hello, fingerprint, lane };
-    if let Some(link) = mesh.handle_welcome(&greeted, welcome.resume) {
+    if let Some((link, received)) = mesh.handle_welcome(node, &attach, &welcome) {
         let (tcp, connection) = tls.into_inner();
         let conn = open(lane, tcp, connection.into(), bytes).map_err(unreachable)?;
-        mesh.attach(&link, &greeted, conn, welcome.resume.received);
+        mesh.attach(&link, &greeted, conn, received);
     }
     Ok(Reached::Peer(node))
 }

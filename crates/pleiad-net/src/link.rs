@@ -142,11 +142,15 @@ impl Link {
             if conn.is_over() {
                 return;
             }
+            core.session.handle_bytes(now, conn.lane);
             for (kind, content) in frames.drain(..) {
                 core.session.handle_frame(now, conn.lane, kind, content);
             }
+            let is_idle = !core.session.has_output();
             drop(core);
-            self.work();
+            if !is_idle {
+                self.work();
+            }
         });
         let end = match read {
             Ok(ReadEnd::Over) => {
@@ -185,7 +189,7 @@ impl Link {
         }
     }
 
-    fn handle_broken(self: &Arc<Self>, conn: &Arc<Conn>, broken: Option<Broken>) {
+    pub(super) fn handle_broken(self: &Arc<Self>, conn: &Arc<Conn>, broken: Option<Broken>) {
         let mut slot = self.conn_slot(conn.lane);
         let is_ours = slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, conn));
         if !conn.close() || !is_ours {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use pleiad_proto::wire::{Attach, Hello, LaneKind, Refusal, Resume};
+use pleiad_proto::wire::{Attach, Hello, LaneKind, Refusal, Resume, Welcome};
 use pleiad_proto::{Lookup, Membership, Met, Over, Session};
 use pleiad_task::far::{Inlet, Reference};
 use pleiad_types::{NodeId, Time};
@@ -239,17 +239,19 @@ impl Mesh {
     // ---- greetings ----
 
     /// What to say to a node that was dialled. None: it is connected already.
-    pub(crate) fn plan_attach(&self, node: NodeId, lane: LaneKind) -> Option<Attach> {
+    pub(crate) fn plan_attach(self: &Arc<Self>, hello: &Hello, lane: LaneKind) -> Option<Attach> {
+        let node = hello.node;
         let fresh = self.next_number();
         let mut state = self.state();
-        let link = state.links.get(&node).map(|entry| entry.link.clone());
-        let attach = match link {
-            Some(link) => link.with_session(|session| {
-                let session = (!session.is_over()).then_some(&*session);
-                pleiad_proto::attach(&self.hello, session, lane, fresh)
-            }),
-            None => pleiad_proto::attach(&self.hello, None, lane, fresh),
-        }?;
+        // It is begun before it is said, so that it is known if the answer gets lost.
+        let link = match state.links.get(&node) {
+            Some(entry) => entry.link.clone(),
+            None => self.new_link(&mut state, hello, None, fresh),
+        };
+        let attach = link.with_session(|session| {
+            let session = (!session.is_over()).then_some(&*session);
+            pleiad_proto::attach(&self.hello, session, lane, fresh)
+        })?;
         state.dialling.insert((node, lane)).then_some(attach)
     }
 
@@ -300,7 +302,8 @@ impl Mesh {
                     }
                 }
                 (Met::New { session } | Met::Known { received: session }, None) => {
-                    let link = self.new_link(&mut state, greeted, session);
+                    let fingerprint = Some(greeted.fingerprint);
+                    let link = self.new_link(&mut state, &greeted.hello, fingerprint, session);
                     drop(state);
                     return Ok((link.resume(lane), link, 0));
                 }
@@ -308,34 +311,38 @@ impl Mesh {
         }
     }
 
-    /// A peer that was dialled has taken the connection.
+    /// A peer that was dialled has taken the connection: the link, and how many frames have come there.
+    /// None: it is of no use, another was faster.
     pub(crate) fn handle_welcome(
-        self: &Arc<Self>,
-        greeted: &Greeted,
-        resume: Resume,
-    ) -> Option<Arc<Link>> {
-        let mut state = self.state();
-        match state.links.get(&greeted.hello.node).map(|entry| entry.link.clone()) {
-            Some(link) => {
-                let fits = link.with_session(|session| {
-                    session.number() == resume.session
-                        && !session.is_over()
-                        && !session.is_attached(greeted.lane)
-                });
-                fits.then_some(link)
-            }
-            None => Some(self.new_link(&mut state, greeted, resume.session)),
+        &self,
+        node: NodeId,
+        attach: &Attach,
+        welcome: &Welcome,
+    ) -> Option<(Arc<Link>, u64)> {
+        let link = self.link(node)?;
+        let met = link.with_session(|session| {
+            let session = (!session.is_over()).then_some(session)?;
+            pleiad_proto::welcome(Some(session), attach, welcome)
+        })?;
+        match met {
+            Met::Known { received } => Some((link, received)),
+            // It has ended here meanwhile.
+            Met::New { .. } => None,
         }
     }
 
-    fn new_link(self: &Arc<Self>, state: &mut State, greeted: &Greeted, session: u64) -> Arc<Link> {
+    fn new_link(
+        self: &Arc<Self>,
+        state: &mut State,
+        hello: &Hello,
+        fingerprint: Option<Fingerprint>,
+        session: u64,
+    ) -> Arc<Link> {
         let session = Session::new(self.now(), session, self.lost_after);
-        let node = greeted.hello.node;
-        let link = Link::new(self.clone(), node, About::default(), session);
-        link.learn(&greeted.hello);
-        let entry =
-            Entry { link: link.clone(), fingerprint: Some(greeted.fingerprint), online: None };
-        state.links.insert(node, entry);
+        let link = Link::new(self.clone(), hello.node, About::default(), session);
+        link.learn(hello);
+        let entry = Entry { link: link.clone(), fingerprint, online: None };
+        state.links.insert(hello.node, entry);
         link
     }
 

@@ -74,8 +74,9 @@ pub const FRAME_BYTES_MAX: usize = 1 << 18;
 /// The part of a large message that travels in one frame.
 pub const CHUNK_BYTES: usize = 1 << 17;
 
-/// References and replies in one message.
-pub const ATTACHED_MAX: usize = 4096;
+/// References and replies in one message: with the longest names, they fit into a frame beside the
+/// largest small body.
+pub const ATTACHED_MAX: usize = 512;
 
 /// Frames of one connection that wait to be written, or that the peer has not yet confirmed, after
 /// which messages are refused: 8 MiB are the way of 1 Gbit/s over 60 ms.

@@ -185,6 +185,11 @@ impl Link {
             Output::Introduced { node, name, addresses } => {
                 self.mesh.handle_introduced(node, About { name: name.as_str().into(), addresses });
             }
+            Output::Disconnect(lane) => {
+                if let Some(conn) = self.conn(lane) {
+                    self.handle_broken(&conn, None);
+                }
+            }
             Output::Connect(lane) => self.mesh.clone().connect(self, lane),
             Output::Over(over) => self.finish(work, &over),
             _ => (),

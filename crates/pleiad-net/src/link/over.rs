@@ -68,5 +68,13 @@ impl Link {
             self.settle_handed(task);
         }
         drop(given);
+        // What was kept for others of its tasks is needed no more.
+        for link in self.mesh.links() {
+            let kept: Vec<_> = {
+                let mut core = link.core();
+                core.given.extract_if(|(node, _), _| *node == self.peer).collect()
+            };
+            drop(kept);
+        }
     }
 }
