@@ -13,6 +13,7 @@ mod target;
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -180,7 +181,7 @@ impl Link {
     /// that does not read and write connections, and has not just done so.
     pub(crate) fn flush_soon(self: &Arc<Self>, lane: LaneKind, is_large: bool) {
         let Some(conn) = self.conn(lane) else { return };
-        if lane == LaneKind::Bulk {
+        if lane == LaneKind::Bulk || conn.blocked.load(Ordering::Acquire) {
             conn.write.notify_one();
         } else if is_large || self.mesh.is_elsewhere() && conn.is_rested(self.mesh.now()) {
             self.flush(&conn);

@@ -277,22 +277,22 @@ impl Delivery {
 
     // ---- messages that come ----
 
+    /// Gives it back if it is the next of its stream; then it is to be handed on.
     pub(crate) fn handle_arrival(
         &mut self,
         arrival: Arrival,
         bytes: usize,
-    ) -> Result<(), Violation> {
+    ) -> Result<Option<Arrival>, Violation> {
         let Some(stream) = self.count_arrival(&arrival, bytes)? else {
             self.drop_mentions([arrival]);
-            return Ok(());
+            return Ok(None);
         };
         if stream.waiting.is_empty() {
             stream.passed += 1;
-            self.outcomes.push_back(Outcome::Arrived(arrival));
-        } else {
-            stream.waiting.push_back(Waiting::Whole(arrival));
+            return Ok(Some(arrival));
         }
-        Ok(())
+        stream.waiting.push_back(Waiting::Whole(arrival));
+        Ok(None)
     }
 
     /// One whose body is still to come, as `blob`. Gives false if nobody wants the body.
@@ -475,6 +475,11 @@ impl Delivery {
 
     pub(crate) fn poll_outcome(&mut self) -> Option<Outcome> {
         self.outcomes.pop_front()
+    }
+
+    /// Whether nothing has come of anything that was not polled.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.outcomes.is_empty() && self.controls.is_empty()
     }
 
     pub(crate) fn poll_control(&mut self) -> Option<Control> {

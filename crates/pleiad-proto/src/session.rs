@@ -558,6 +558,8 @@ impl Session {
         }
         let handled = Frame::read(kind, content).and_then(|frame| self.handle(lane, frame));
         match handled {
+            // The usual: a message, and nothing else comes of it.
+            Ok(()) if self.delivery.is_settled() && self.parting.is_empty() => self.leave(),
             Ok(()) => {
                 self.settle();
                 self.leave();
@@ -624,15 +626,34 @@ impl Session {
                 output => break output,
             }
         };
-        // Mentions count from when somebody can give them back.
-        match &output {
+        self.count_mentions_of(&output);
+        Some(output)
+    }
+
+    /// Mentions count from when somebody can give them back.
+    fn count_mentions_of(&mut self, output: &Output) {
+        match output {
             Output::Arrived(Arrival { attached, .. }) | Output::Answer { attached, .. } => {
                 self.count_mentions(attached);
             }
             Output::Located(_, found) => self.count_mentions(std::slice::from_ref(found)),
             _ => (),
         }
-        Some(output)
+    }
+
+    /// The same for all that there is, into an empty list.
+    pub fn take_outputs(&mut self, into: &mut VecDeque<Output>) {
+        debug_assert!(into.is_empty());
+        std::mem::swap(&mut self.outputs, into);
+        if !self.unneeded.is_empty() {
+            into.retain(|output| match output {
+                Output::Unneeded(place) => self.unneeded.remove(place),
+                _ => true,
+            });
+        }
+        for output in into {
+            self.count_mentions_of(output);
+        }
     }
 
     /// Whether there is something to be done.
@@ -732,7 +753,11 @@ impl Session {
             }
             Frame::Message { task, flags, attached, body } if is_small => {
                 let bytes = body.len();
-                self.delivery.handle_arrival(Arrival { task, flags, attached, body }, bytes)
+                let arrival = Arrival { task, flags, attached, body };
+                // Nothing is left there of what came before it: its order is kept.
+                let passed = self.delivery.handle_arrival(arrival, bytes)?;
+                self.outputs.extend(passed.map(Output::Arrived));
+                Ok(())
             }
             Frame::Large { task, flags, attached, blob, bytes } if is_small => {
                 let arrival = Arrival { task, flags, attached, body: Bytes::new() };

@@ -31,6 +31,8 @@ pub(super) struct Work {
     inboxes: BTreeMap<u64, Inbox>,
     /// Those into which something has come, in this turn.
     touched: Vec<u64>,
+    /// Empty, to be used again.
+    outputs: VecDeque<Output>,
 }
 
 /// Messages to one task that are not in its mailbox yet.
@@ -82,17 +84,16 @@ impl Link {
 
     /// Whether there was something to do.
     fn turn(self: &Arc<Self>, work: &mut Work) -> bool {
-        let outputs: Vec<Output> = {
-            let mut core = self.core();
-            std::iter::from_fn(|| core.session.poll_output()).collect()
-        };
+        let mut outputs = std::mem::take(&mut work.outputs);
+        self.core().session.take_outputs(&mut outputs);
         let events = std::mem::take(
             &mut *self.events.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
         );
         if outputs.is_empty() && events.is_empty() {
+            work.outputs = outputs;
             return false;
         }
-        for output in outputs {
+        for output in outputs.drain(..) {
             match output {
                 Output::Arrived(arrival) => self.take_in(work, arrival),
                 other => {
@@ -102,6 +103,7 @@ impl Link {
                 }
             }
         }
+        work.outputs = outputs;
         self.accept_touched(work);
         for event in events {
             match event {

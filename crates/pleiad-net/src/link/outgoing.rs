@@ -116,6 +116,7 @@ impl Link {
         let mut questions = Vec::new();
         let mentions = self.mention_all(&mut core, attached, &mut questions, &mut aftermath);
         let ticket = end.map(|end| core.add_ticket(end));
+        let before = core.session.waiting_bytes(LaneKind::Messages);
         let outbound = Outbound {
             task: letter.task,
             flags,
@@ -127,14 +128,16 @@ impl Link {
             Some(large) => core.session.post_large(&outbound, large),
             None => core.session.post(&outbound, letter.body),
         }
-        let waiting = core.session.waiting_bytes(LaneKind::Messages);
+        let after = core.session.waiting_bytes(LaneKind::Messages);
         drop(core);
         self.settle_aftermath(aftermath);
         if letter.large.is_some() {
             self.flush_soon(LaneKind::Bulk, false);
             self.work();
         }
-        self.flush_soon(LaneKind::Messages, waiting >= WRITE_NOW_BYTES);
+        if before == 0 || after >= WRITE_NOW_BYTES {
+            self.flush_soon(LaneKind::Messages, after >= WRITE_NOW_BYTES);
+        }
         Ok(())
     }
 
