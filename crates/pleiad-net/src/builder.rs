@@ -1,3 +1,4 @@
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use pleiad_proto::wire::{Hello, VERSION_NEWEST, VERSION_OLDEST};
 use pleiad_types::NodeId;
 use pleiad_types::limits::{LOST_AFTER, LOST_AFTER_MIN, NAME_BYTES_MAX};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 
 use crate::addresses::Target;
@@ -17,6 +18,10 @@ use crate::mesh::{Mesh, random};
 use crate::node::Node;
 use crate::own::{self, OwnThread};
 use crate::trust::{self, ClusterKey, DEFAULT_PORT, Home, Invitation, Member, Pki, Revoked};
+
+/// Connections that wait to be accepted: a thousand nodes that come at once. The system makes whoever is
+/// beyond it wait for a second.
+const LISTEN_BACKLOG: u32 = 1024;
 
 /// How a node starts: see [`Node::builder`].
 #[derive(Debug)]
@@ -159,7 +164,7 @@ impl NodeBuilder {
             versions: (VERSION_OLDEST, VERSION_NEWEST),
             node: NodeId(random()),
             name: name.clone(),
-            addresses: Discovery::addresses(&reached)?,
+            addresses: Discovery::addresses(&reached, &bound)?,
             lost_after_ms: u32::try_from(self.lost_after.as_millis()).unwrap_or(u32::MAX),
         };
         let announcement = Announcement {
@@ -214,13 +219,8 @@ impl NodeBuilder {
         for text in texts {
             for address in Target::of_listener(text, DEFAULT_PORT)?.resolve().await? {
                 let _entered = own.enter();
-                let listener = std::net::TcpListener::bind(address)
-                    .and_then(|listener| {
-                        listener.set_nonblocking(true)?;
-                        TcpListener::from_std(listener)
-                    })
-                    .map_err(|source| StartError::Listen { address, source })?;
-                listeners.push(listener);
+                let listener = listen(address);
+                listeners.push(listener.map_err(|source| StartError::Listen { address, source })?);
             }
         }
         Ok(listeners)
@@ -238,6 +238,13 @@ async fn joined(home: &Home, invitation: &Invitation) -> Result<Member, StartErr
     let member = trust::join(invitation, home.revoked()?).await?;
     member.save(&path)?;
     Ok(member)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_BACKLOG)
 }
 
 fn default_name() -> String {

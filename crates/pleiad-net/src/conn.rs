@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use pleiad_proto::Portion;
@@ -36,11 +36,15 @@ pub(crate) struct Conn {
     /// What was read and makes no whole frame yet. Held while its frames are dealt with, so that they are
     /// in order.
     plain: Mutex<BytesMut>,
-    /// Somebody wants to write, though another is at it.
+    /// Somebody wants to read, or to write, though another is at it.
+    read_wanted: AtomicBool,
     wanted: AtomicBool,
     over: AtomicBool,
     /// When a thread wrote by itself.
     wrote: AtomicU64,
+    opened: Instant,
+    /// When something was read the last time: milliseconds after it was opened.
+    heard_ms: AtomicU64,
     /// Wakes those who drive it: there is something to write, or it is over.
     pub(crate) write: Notify,
     /// The socket takes no more: who drives it waits for that.
@@ -95,9 +99,12 @@ impl Conn {
             socket,
             tls: Mutex::new(Tls { connection, waiting: 0 }),
             plain: Mutex::new(read_before),
+            read_wanted: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             over: AtomicBool::new(false),
             wrote: AtomicU64::new(0),
+            opened: Instant::now(),
+            heard_ms: AtomicU64::new(0),
             write: Notify::new(),
             blocked: AtomicBool::new(false),
         }
@@ -110,6 +117,18 @@ impl Conn {
 
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
+    }
+
+    /// How long nothing has come.
+    pub(crate) fn silence(&self) -> Duration {
+        let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
+        self.opened.elapsed().saturating_sub(heard)
+    }
+
+    /// It is not to blame for the silence until now.
+    pub(crate) fn forgive(&self) {
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard_ms.store(now, Ordering::Relaxed);
     }
 
     /// Ends it. Whether it was not over yet.
@@ -132,18 +151,32 @@ impl Conn {
     // ---- reading ----
 
     /// Reads what there is, and gives whole frames to `handle`, in order. Does nothing if another thread
-    /// is at it.
+    /// is at it: that one goes on, since the system says only once that something has come.
     pub(crate) fn read(
         &self,
         mut handle: impl FnMut(&mut Vec<RawFrame>),
     ) -> Result<ReadEnd, Broken> {
-        let Some(mut plain) = try_lock(&self.plain) else { return Ok(ReadEnd::Drained) };
+        self.read_wanted.store(true, Ordering::SeqCst);
+        let mut end = ReadEnd::Drained;
+        while end == ReadEnd::Drained && self.read_wanted.load(Ordering::SeqCst) {
+            let Some(mut plain) = try_lock(&self.plain) else { return Ok(ReadEnd::Drained) };
+            self.read_wanted.store(false, Ordering::SeqCst);
+            end = self.read_locked(&mut plain, &mut handle)?;
+        }
+        Ok(end)
+    }
+
+    fn read_locked(
+        &self,
+        plain: &mut BytesMut,
+        handle: &mut impl FnMut(&mut Vec<RawFrame>),
+    ) -> Result<ReadEnd, Broken> {
         let mut frames = Vec::new();
         let mut budget = READ_BYTES;
         loop {
-            let end = self.read_some(&mut plain);
+            let end = self.read_some(plain);
             // Whatever was read before the end counts.
-            let split = split_frames(&mut plain, &mut frames);
+            let split = split_frames(plain, &mut frames);
             budget = budget.saturating_sub(RAW_BYTES);
             if !frames.is_empty() || matches!(end, Ok((_, true))) {
                 handle(&mut frames);
@@ -169,7 +202,10 @@ impl Conn {
     fn read_into(&self, buffer: &mut [u8], plain: &mut BytesMut) -> io::Result<(ReadEnd, bool)> {
         let read = match (&self.socket).read(buffer) {
             Ok(0) => return Ok((ReadEnd::Over, false)),
-            Ok(read) => read,
+            Ok(read) => {
+                self.forgive();
+                read
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Ok((ReadEnd::Drained, false));
             }

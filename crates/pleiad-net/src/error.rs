@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pleiad_proto::wire::Refusal;
 use pleiad_task::Identity;
-use pleiad_types::limits::NAME_BYTES_MAX;
+use pleiad_types::limits::{LOCATES_MAX, NAME_BYTES_MAX};
 use thiserror::Error;
 
 use crate::addresses::AddressError;
@@ -94,6 +94,12 @@ pub enum LocateError {
         /// How many peers there were at the end. If none: `pleiad doctor` says why.
         peers: usize,
     },
+    /// Nothing has such a name: it is empty, or longer than the limit.
+    #[error("a name has 1 to {NAME_BYTES_MAX} bytes, and this has {0}")]
+    Length(usize),
+    /// This node looks for too many names at once.
+    #[error("{LOCATES_MAX} names are looked for at this moment: wait for some of them")]
+    TooMany,
     /// The peer where it was looked for is gone.
     #[error("{0} was lost while a name was looked for there")]
     PeerLost(String),

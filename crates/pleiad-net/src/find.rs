@@ -1,6 +1,5 @@
 //! Discovery, as a node runs it.
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +11,6 @@ use crate::discovery::doctor::{DiscoveryState, Facts, Refused, Unreachable};
 use crate::discovery::here::{Here, Neighbour, default_directory};
 use crate::discovery::network::Network;
 use crate::discovery::{Announcement, Reached};
-use crate::error::ConnectError;
 use crate::greet;
 use crate::mesh::Mesh;
 
@@ -122,13 +120,16 @@ impl Discovery {
         self.problem = Some(text);
     }
 
-    /// Where others can dial, as text.
-    pub(crate) fn addresses(reached: &Reached) -> Result<Vec<String>, AddressError> {
+    /// Where others can dial, as text. `listeners`: where it listens.
+    pub(crate) fn addresses(
+        reached: &Reached,
+        listeners: &[SocketAddr],
+    ) -> Result<Vec<String>, AddressError> {
         let addresses = match reached {
             Reached::At(addresses) => addresses.clone(),
-            Reached::Everywhere(port) => {
+            Reached::Everywhere(_) => {
                 let interfaces = Interface::all().map_err(AddressError::Interfaces)?;
-                reachable(&[SocketAddr::from(([0, 0, 0, 0], *port))], &interfaces)
+                reachable(listeners, &interfaces)
             }
         };
         Ok(addresses.iter().take(ADDRESSES_MAX).map(ToString::to_string).collect())
@@ -163,8 +164,8 @@ async fn greet_neighbour(mesh: Arc<Mesh>, here: Arc<Here>, neighbour: Neighbour)
         match greet::dial(&mesh, *address).await {
             Ok(_) => return,
             Err(error) => {
-                is_refused &= is_refusal(&error);
-                if !is_refusal(&error) {
+                is_refused &= greet::is_nobody_there(&error);
+                if !greet::is_nobody_there(&error) {
                     mesh.handle_unreachable(*address, &error);
                 }
             }
@@ -174,9 +175,4 @@ async fn greet_neighbour(mesh: Arc<Mesh>, here: Arc<Here>, neighbour: Neighbour)
         // It was killed, and could not clean up.
         let _ = tokio::task::spawn_blocking(move || here.forget(&neighbour)).await;
     }
-}
-
-fn is_refusal(error: &ConnectError) -> bool {
-    matches!(error, ConnectError::Unreachable { source, .. }
-        if source.kind() == io::ErrorKind::ConnectionRefused)
 }

@@ -19,6 +19,9 @@ mod node;
 mod own;
 mod peer;
 mod registry;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 mod trust;
 
 pub use addresses::AddressError;

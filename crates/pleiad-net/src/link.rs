@@ -12,14 +12,14 @@ mod over;
 mod target;
 
 use std::fmt;
-use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use pleiad_proto::wire::{Hello, LaneKind, Resume};
 use pleiad_proto::{Over, Session};
-use pleiad_types::NodeId;
+use pleiad_types::{NodeId, Time};
 
 use crate::conn::{Broken, Conn, ReadEnd};
 use crate::mesh::Mesh;
@@ -38,6 +38,21 @@ pub(crate) struct Link {
     work: Mutex<Work>,
     events: Mutex<Vec<Event>>,
     conns: [Mutex<Option<Arc<Conn>>>; 2],
+    seen: Mutex<Seen>,
+}
+
+/// A connection is not given up for less silence: a busy machine is often silent for a while.
+const SILENT_MIN: Duration = Duration::from_secs(1);
+
+/// Of the connections that there have been.
+#[derive(Debug)]
+struct Seen {
+    /// Since when the session has had one.
+    since: Option<Time>,
+    /// Where the peer was, the last time.
+    at: Option<IpAddr>,
+    /// When it was looked whether they are silent.
+    looked: Time,
 }
 
 /// What is known of a peer.
@@ -49,6 +64,7 @@ pub(crate) struct About {
 
 impl Link {
     pub(crate) fn new(mesh: Arc<Mesh>, peer: NodeId, about: About, session: Session) -> Arc<Self> {
+        let seen = Seen { since: None, at: None, looked: mesh.now() };
         Arc::new(Self {
             mesh,
             peer,
@@ -57,6 +73,7 @@ impl Link {
             work: Mutex::default(),
             events: Mutex::default(),
             conns: [Mutex::new(None), Mutex::new(None)],
+            seen: Mutex::new(seen),
         })
     }
 
@@ -87,9 +104,29 @@ impl Link {
         self.core().session.is_over()
     }
 
-    /// Whether there is a connection for messages.
-    pub(crate) fn is_connected(&self) -> bool {
-        self.core().session.is_attached(LaneKind::Messages)
+    pub(crate) fn is_attached(&self, lane: LaneKind) -> bool {
+        self.core().session.is_attached(lane)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds what is remembered of this peer.
+    #[cfg(feature = "testing")]
+    pub(crate) fn count(&self, sum: crate::testing::Counts) -> crate::testing::Counts {
+        self.core().count(sum)
+    }
+
+    /// Whether the peer had a connection from there. Who is found at another of its addresses may be
+    /// anybody: many machines have, say, the same address for their containers.
+    pub(crate) fn was_seen_at(&self, ip: IpAddr) -> bool {
+        self.seen().at == Some(ip.to_canonical())
+    }
+
+    /// Whether the session has got its first connection after that.
+    pub(crate) fn is_younger(&self, than: Time) -> bool {
+        self.seen().since.is_some_and(|since| since >= than)
     }
 
     // ---- connections ----
@@ -100,7 +137,17 @@ impl Link {
         let before = {
             let mut slot = self.conn_slot(lane);
             let mut core = self.core();
+            if core.session.is_over() {
+                // The peer is to see it, and not to wait for signs of life.
+                conn.close();
+                return;
+            }
             core.session.attach(self.mesh.now(), lane, received, theirs);
+            {
+                let mut seen = self.seen();
+                seen.since.get_or_insert(self.mesh.now());
+                seen.at = conn.socket().peer_addr().ok().map(|at| at.ip().to_canonical());
+            }
             slot.replace(conn.clone())
         };
         if let Some(before) = before {
@@ -215,13 +262,32 @@ impl Link {
         self.work();
     }
 
-    /// It was tried to connect a lane, in vain.
-    pub(crate) fn connect_failed(self: &Arc<Self>, lane: LaneKind, error: &io::Error) {
-        let is_refused = error.kind() == io::ErrorKind::ConnectionRefused;
+    /// Gives up connections that have become silent, while there is still time for others: the peer may
+    /// have another network, or we.
+    fn cut_silent(self: &Arc<Self>) {
+        let lost_after = self.mesh.lost_after;
+        let was_late = {
+            let (now, mut seen) = (self.mesh.now(), self.seen());
+            let looked = std::mem::replace(&mut seen.looked, now);
+            now.since(looked) > lost_after / 2
+        };
+        for conn in LaneKind::ALL.into_iter().filter_map(|lane| self.conn(lane)) {
+            if was_late {
+                // It was we who stood still.
+                conn.forgive();
+            } else if conn.silence() >= SILENT_MIN.max(lost_after / 2) {
+                tracing::debug!(peer = %self.name(), lane = ?conn.lane, "a connection is silent");
+                self.handle_broken(&conn, None);
+            }
+        }
+    }
+
+    /// It was tried to connect a lane, in vain. `is_gone`: nobody listens where the peer is. Its listener
+    /// lives as long as its process.
+    pub(crate) fn connect_failed(self: &Arc<Self>, lane: LaneKind, is_gone: bool) {
         let mut core = self.core();
         core.session.connect_failed(lane);
-        // Its listener lives as long as its process.
-        if is_refused && !core.session.is_attached(lane) {
+        if is_gone && !core.session.is_attached(lane) {
             core.session.end(Over::Gone);
         }
         drop(core);
@@ -245,21 +311,24 @@ impl Link {
     }
 
     /// The time has come that the session has asked for. Gives when the next comes.
-    pub(crate) fn handle_timeout(self: &Arc<Self>) -> Option<pleiad_types::Time> {
+    pub(crate) fn handle_timeout(self: &Arc<Self>) -> Option<Time> {
         // What has come is to be heard before it is said that nothing has.
         let mut has_found = false;
         for conn in LaneKind::ALL.into_iter().filter_map(|lane| self.conn(lane)) {
             has_found |= self.read(&conn) == ReadEnd::More;
         }
+        self.cut_silent();
         let now = self.mesh.now();
-        let next = {
+        let (next, unwanted) = {
             let mut core = self.core();
+            let mut unwanted = Vec::new();
             if core.session.poll_timeout().is_some_and(|at| at <= now) {
                 core.session.handle_timeout(now);
-                core.forget_unwanted();
+                unwanted = core.forget_unwanted();
             }
-            core.session.poll_timeout()
+            (core.session.poll_timeout(), unwanted)
         };
+        drop(unwanted);
         self.work();
         for conn in LaneKind::ALL.into_iter().filter_map(|lane| self.conn(lane)) {
             self.flush(&conn);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::IntoFuture;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use pleiad_proto::wire::LaneKind;
 use pleiad_task::TaskRef;
 use pleiad_task::far::{self, Reference, shape::shape_of};
 use pleiad_types::NodeId;
+use pleiad_types::limits::{LOCATES_MAX, NAME_BYTES_MAX};
 use tokio::sync::oneshot;
 
 use crate::error::LocateError;
@@ -30,6 +31,8 @@ type Answer = Result<Reference, (String, String)>;
 pub(crate) struct Locates {
     next: AtomicU64,
     waiting: Mutex<HashMap<u64, Waiting>>,
+    /// Is set under the lock of the others.
+    closed: AtomicBool,
 }
 
 struct Waiting {
@@ -42,6 +45,11 @@ struct Waiting {
 impl Locates {
     fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn len(&self) -> usize {
+        self.waiting().len()
     }
 
     /// A peer is there: it is asked for all names that are looked for.
@@ -62,25 +70,44 @@ impl Locates {
         waiting.is_some_and(|waiting| waiting.end.send(answer).is_ok())
     }
 
+    /// Nobody will answer any more.
+    pub(crate) fn close(&self) {
+        let waiting = {
+            let mut waiting = self.waiting();
+            self.closed.store(true, Ordering::Release);
+            std::mem::take(&mut *waiting)
+        };
+        drop(waiting);
+    }
+
     fn start(
         &self,
         mesh: &Arc<Mesh>,
         lookup: impl FnOnce(u64) -> Lookup,
         on: Option<NodeId>,
-    ) -> (Looking, oneshot::Receiver<Answer>) {
+    ) -> Result<(Looking, oneshot::Receiver<Answer>), LocateError> {
         let query = self.next.fetch_add(1, Ordering::Relaxed);
         let lookup = lookup(query);
         let (end, answer) = oneshot::channel();
-        self.waiting().insert(query, Waiting { lookup: lookup.clone(), on, end });
-        // A peer that comes between these two is asked twice, with one number: it is asked once by the
-        // lock of its session, which knows the number.
+        {
+            let mut waiting = self.waiting();
+            if self.closed.load(Ordering::Acquire) {
+                return Err(LocateError::Closed);
+            }
+            if waiting.len() >= LOCATES_MAX {
+                return Err(LocateError::TooMany);
+            }
+            waiting.insert(query, Waiting { lookup: lookup.clone(), on, end });
+        }
+        // A peer that comes between these two is asked twice, with one number: its session knows the
+        // number, and says it once.
         for (_, link) in mesh.online() {
             if on.is_none_or(|on| on == link.peer) {
                 link.with_session(|session| session.locate(&lookup));
                 link.flush_soon(LaneKind::Messages, false);
             }
         }
-        (Looking { mesh: mesh.clone(), query }, answer)
+        Ok((Looking { mesh: mesh.clone(), query }, answer))
     }
 }
 
@@ -127,6 +154,9 @@ impl<M: Message> Locate<M> {
     }
 
     async fn locate(self) -> Result<TaskRef<M>, LocateError> {
+        if self.name.is_empty() || self.name.len() > NAME_BYTES_MAX {
+            return Err(LocateError::Length(self.name.len()));
+        }
         let shape = shape_of::<M>();
         if self.on.is_none()
             && let Some(found) = self.mesh.registry.find(&self.name, shape.hash)
@@ -146,7 +176,7 @@ impl<M: Message> Locate<M> {
             shape: shape.hash,
             text: shape.text.clone(),
         };
-        let (_looking, answer) = self.mesh.locates.start(&self.mesh, lookup, on);
+        let (_looking, answer) = self.mesh.locates.start(&self.mesh, lookup, on)?;
         let answer = async {
             match &self.on {
                 None => answer.await.map_err(|_| LocateError::Closed),

@@ -1,6 +1,6 @@
 //! What all parts of a node share: who it is, its peers, what it has given names to.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -41,6 +41,8 @@ pub(crate) struct Mesh {
     /// Wakes the node's own thread: something is due earlier than it thinks.
     pub(crate) due: Notify,
     pub(crate) closed: AtomicBool,
+    /// It is closed, and has no peers any more.
+    finished: AtomicBool,
     closing: watch::Sender<bool>,
     pub(crate) facts: Mutex<KnownFacts>,
     invitations: Mutex<Invitations>,
@@ -64,6 +66,8 @@ struct State {
     links: HashMap<NodeId, Entry>,
     /// Where other nodes are, as we have heard.
     known: HashMap<NodeId, About>,
+    /// The same, in the order in which they became known.
+    known_order: VecDeque<NodeId>,
     /// Lanes that are being connected from this side, and whose peer is known.
     dialling: HashSet<(NodeId, LaneKind)>,
 }
@@ -80,10 +84,13 @@ pub(crate) struct Greeted {
     pub(crate) hello: Hello,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) lane: LaneKind,
+    /// When the greeting began.
+    pub(crate) since: Time,
 }
 
-/// Other nodes that are remembered, though there is no session with them.
-const KNOWN_MAX: usize = 65_536;
+/// Other nodes that are remembered, though there is no session with them. Beyond it, the oldest are
+/// forgotten: most of them have ended.
+const KNOWN_MAX: usize = 16_384;
 
 impl Mesh {
     pub(crate) fn new(
@@ -109,6 +116,7 @@ impl Mesh {
             changes: watch::Sender::new(0),
             due: Notify::new(),
             closed: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
             closing: watch::Sender::new(false),
             facts: Mutex::default(),
             invitations: Mutex::default(),
@@ -216,9 +224,17 @@ impl Mesh {
     }
 
     pub(crate) fn handle_introduced(&self, node: NodeId, about: About) {
+        if node == self.me {
+            return;
+        }
         let mut state = self.state();
-        if node != self.me && (state.known.len() < KNOWN_MAX || state.known.contains_key(&node)) {
-            state.known.insert(node, about);
+        if state.known.insert(node, about).is_none() {
+            state.known_order.push_back(node);
+        }
+        if state.known.len() > KNOWN_MAX
+            && let Some(oldest) = state.known_order.pop_front()
+        {
+            state.known.remove(&oldest);
         }
     }
 
@@ -280,6 +296,12 @@ impl Mesh {
                 return Err(Refusal::NotAdmitted(why));
             }
             let link = known.map(|entry| entry.link.clone());
+            // It has said this before it heard that we have reached it meanwhile.
+            if attach.resume.is_none()
+                && link.as_ref().is_some_and(|link| link.is_younger(greeted.since))
+            {
+                return Err(Refusal::Simultaneous);
+            }
             let met = match &link {
                 Some(link) => link.with_session(|session| {
                     let session = (!session.is_over()).then_some(session);
@@ -315,11 +337,19 @@ impl Mesh {
     /// None: it is of no use, another was faster.
     pub(crate) fn handle_welcome(
         &self,
-        node: NodeId,
+        greeted: &Greeted,
         attach: &Attach,
         welcome: &Welcome,
     ) -> Option<(Arc<Link>, u64)> {
-        let link = self.link(node)?;
+        let link = {
+            let state = self.state();
+            let known = state.links.get(&greeted.hello.node)?;
+            // Whoever goes on with a session is who has begun it.
+            if known.fingerprint.is_some_and(|member| member != greeted.fingerprint) {
+                return None;
+            }
+            known.link.clone()
+        };
         let met = link.with_session(|session| {
             let session = (!session.is_over()).then_some(session)?;
             pleiad_proto::welcome(Some(session), attach, welcome)
@@ -352,7 +382,9 @@ impl Mesh {
             state.links.get(&link.peer).is_some_and(|entry| Arc::ptr_eq(&entry.link, link));
         let entry = if is_current { state.links.remove(&link.peer) } else { None };
         drop(state);
-        drop(entry);
+        if entry.is_some_and(|entry| entry.online.is_some()) {
+            self.notify();
+        }
     }
 
     /// A connection is there: the link has it from now on.
@@ -453,6 +485,17 @@ impl Mesh {
     pub(crate) fn close_now(&self) {
         self.closing.send_replace(true);
         self.due.notify_one();
+    }
+
+    /// It is closed: nobody comes any more.
+    pub(crate) fn finish(&self) {
+        self.locates.close();
+        self.finished.store(true, Ordering::Release);
+        self.notify();
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
     }
 
     /// Waits until the node closes.

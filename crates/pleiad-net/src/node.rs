@@ -14,7 +14,7 @@ use crate::builder::NodeBuilder;
 use crate::discovery::doctor::Facts;
 use crate::error::{ConnectError, InviteError, RegisterError, StartError};
 use crate::find::Discovery;
-use crate::greet::{self, Reached};
+use crate::greet;
 use crate::link::Link;
 use crate::locate::Locate;
 use crate::mesh::{self, Mesh};
@@ -157,31 +157,15 @@ impl Node {
         let mesh = self.mesh().clone();
         let dialled = self.inner.own.handle().spawn(async move {
             for address in target.resolve().await? {
-                match greet::dial(&mesh, address).await {
-                    Ok(Reached::Peer(node)) => return Ok(node),
-                    Ok(Reached::Itself) => failure = ConnectError::Itself(address),
+                match greet::reach(&mesh, address).await {
+                    Ok(Some(link)) => return Ok(link),
+                    Ok(None) => failure = ConnectError::Itself(address),
                     Err(error) => failure = error,
                 }
             }
             Err(failure)
         });
-        let node = dialled.await.map_err(|_| ConnectError::Closed)??;
-        self.peer_of(node).await.ok_or(ConnectError::Closed)
-    }
-
-    /// Waits until a peer that is just being greeted is there.
-    async fn peer_of(&self, node: NodeId) -> Option<Peer> {
-        let mut changes = self.mesh().watch();
-        let found = async {
-            loop {
-                let online = self.mesh().online();
-                if let Some((_, link)) = online.into_iter().find(|(_, link)| link.peer == node) {
-                    return Some(Peer::new(link));
-                }
-                changes.changed().await.ok()?;
-            }
-        };
-        tokio::time::timeout(greet::GREETING_TIMEOUT, found).await.ok().flatten()
+        dialled.await.map_err(|_| ConnectError::Closed)?.map(Peer::new)
     }
 
     /// The peers that are there, in the order in which they came.
@@ -190,6 +174,7 @@ impl Node {
     }
 
     /// Waits until a peer of this name is there. Default time-out: none; see [`tokio::time::timeout`].
+    /// `None` when the node has closed.
     ///
     /// # Cancel safety
     ///
@@ -197,6 +182,9 @@ impl Node {
     pub async fn peer(&self, name: &str) -> Option<Peer> {
         let mut changes = self.mesh().watch();
         loop {
+            if self.mesh().is_finished() {
+                return None;
+            }
             if let Some(peer) = self.peers().into_iter().find(|peer| peer.name() == name) {
                 return Some(peer);
             }
@@ -332,6 +320,7 @@ impl Node {
         for link in links {
             link.end(pleiad_proto::Over::Closed);
         }
+        mesh.finish();
     }
 }
 
@@ -343,6 +332,7 @@ impl Drop for Inner {
             link.goodbye();
             link.end(pleiad_proto::Over::Closed);
         }
+        self.mesh.finish();
     }
 }
 

@@ -1,5 +1,6 @@
 //! The node's own thread: accepts and makes connections, gives signs of life, looks after the time.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,16 +8,19 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use nix::sys::resource::{Resource, getrlimit};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{self, Handle};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::addresses::Target;
 use crate::error::ConnectError;
 use crate::greet::{self, Reached};
 use crate::mesh::Mesh;
 
-/// Connections that have not said who they are. Further ones are closed at once.
+/// Connections that have not said who they are. For a further one, the oldest is closed: whoever is a
+/// member has said so within milliseconds.
 const STRANGERS_MAX: usize = 4096;
 
 /// After an error of the system while accepting, such as too many open files.
@@ -61,7 +65,7 @@ impl Drop for OwnThread {
 
 /// Accepts connections until the node closes.
 pub(crate) async fn listen(mesh: Arc<Mesh>, listener: TcpListener) {
-    let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
+    let mut strangers = Strangers::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -71,21 +75,54 @@ pub(crate) async fn listen(mesh: Arc<Mesh>, listener: TcpListener) {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
+                strangers.close_oldest();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let Ok(permit) = strangers.clone().try_acquire_owned() else {
-            tracing::warn!(%address, "too many connections that have not said who they are");
-            continue;
-        };
-        let mesh = mesh.clone();
-        tokio::spawn(async move {
+        tracing::trace!(%address, "a connection has come");
+        strangers.take(mesh.clone(), tcp);
+    }
+}
+
+/// Connections that have not said who they are.
+struct Strangers {
+    max: usize,
+    greetings: JoinSet<()>,
+    /// The oldest first; those that have ended may still be there.
+    by_age: VecDeque<AbortHandle>,
+}
+
+impl Strangers {
+    fn new() -> Self {
+        // Other things need files too.
+        let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        let max = usize::try_from(files / 4).unwrap_or(usize::MAX).clamp(1, STRANGERS_MAX);
+        Self { max, greetings: JoinSet::new(), by_age: VecDeque::new() }
+    }
+
+    fn take(&mut self, mesh: Arc<Mesh>, tcp: TcpStream) {
+        while self.greetings.try_join_next().is_some() {}
+        if self.greetings.len() >= self.max {
+            self.close_oldest();
+        }
+        if self.by_age.len() >= 2 * self.max {
+            self.by_age.retain(|greeting| !greeting.is_finished());
+        }
+        self.by_age.push_back(self.greetings.spawn(async move {
             if let Err(error) = greet::accept(&mesh, tcp).await {
                 log_refused(&error);
             }
-            drop(permit);
-        });
+        }));
+    }
+
+    fn close_oldest(&mut self) {
+        while let Some(oldest) = self.by_age.pop_front() {
+            if !oldest.is_finished() {
+                tracing::info!("too many connections do not say who they are: closing the oldest");
+                return oldest.abort();
+            }
+        }
     }
 }
 
@@ -152,7 +189,13 @@ pub(crate) async fn want(mesh: Arc<Mesh>, target: Target) {
 
 async fn dial(mesh: &Arc<Mesh>, address: SocketAddr) {
     match greet::dial(mesh, address).await {
-        Ok(Reached::Peer(node)) => mesh.membership().handle_reached(address, node),
+        Ok(Reached::Peer(node)) => {
+            mesh.membership().handle_reached(address, node);
+            // It was to connect from its side, and has not; or it is gone already.
+            if mesh.link(node).is_none() {
+                mesh.membership().handle_gone(mesh.now(), node);
+            }
+        }
         Ok(Reached::Itself) => {
             let mut membership = mesh.membership();
             membership.unwant(address);

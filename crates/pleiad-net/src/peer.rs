@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use pleiad_proto::wire::LaneKind;
 use pleiad_types::NodeId;
 use tokio::sync::watch;
 
@@ -54,7 +55,7 @@ impl Peer {
     /// Whether there is a connection at this moment. If not, there may be one again before the peer is
     /// taken for lost.
     pub fn is_connected(&self) -> bool {
-        self.link.is_connected()
+        self.link.is_attached(LaneKind::Messages)
     }
 
     /// Waits until it has closed or is lost.
@@ -119,8 +120,12 @@ impl PeerEvents {
     /// May be dropped at any time: nothing is lost.
     pub async fn next(&mut self) -> Option<PeerEvent> {
         loop {
+            let is_finished = self.mesh.is_finished();
             if let Some(event) = self.difference() {
                 return Some(event);
+            }
+            if is_finished {
+                return None;
             }
             self.changes.changed().await.ok()?;
             self.changes.borrow_and_update();

@@ -31,8 +31,9 @@ pub(crate) struct Names {
 impl Names {
     // ---- ours ----
 
-    pub(crate) fn locate(&mut self, query: u64) {
-        self.ours.insert(query);
+    /// Whether it was not looked for before.
+    pub(crate) fn locate(&mut self, query: u64) -> bool {
+        self.ours.insert(query)
     }
 
     /// Whether it was looked for.
@@ -100,6 +101,13 @@ mod tests {
         assert_eq!(waiting(&names), [3]);
         assert!(names.settle(3));
         assert!(names.by_name.len() == 1 && names.theirs.len() == 1);
+    }
+
+    #[test]
+    fn what_is_looked_for_already_is_not_asked_again() {
+        let mut names = Names::default();
+        assert!(names.locate(1) && !names.locate(1));
+        assert!(names.forget(1) && names.locate(1));
     }
 
     #[test]

@@ -436,9 +436,11 @@ impl Session {
 
     // ---- names ----
 
-    /// Looks for a name at the peer, now and later.
+    /// Looks for a name at the peer, now and later. The second time, it does nothing.
     pub fn locate(&mut self, lookup: &Lookup) {
-        self.names.locate(lookup.query);
+        if !self.names.locate(lookup.query) {
+            return;
+        }
         let Lookup { query, name, shape, text } = lookup.clone();
         self.say(&Control::Locate { query, name, shape, text });
     }

@@ -9,6 +9,7 @@ use pleiad_task::far::{self, Answerer, Encoded, Unanswered};
 use pleiad_types::NodeId;
 
 use crate::link::Link;
+use crate::link::outgoing::cut;
 
 /// Whether the peer still waits for an answer.
 #[derive(Default)]
@@ -79,8 +80,8 @@ fn why_of(me: NodeId, why: Unanswered) -> Why {
             Why::Unread { node: task.node().unwrap_or(me), task: task.number() }
         }
         Unanswered::Closed => Why::Refused,
-        Unanswered::Lost(peer) => Why::Lost(peer),
-        Unanswered::Undecodable(why) => Why::Unreadable(why),
+        Unanswered::Lost(peer) => Why::Lost(cut(&peer)),
+        Unanswered::Undecodable(why) => Why::Unreadable(cut(&why)),
     }
 }
 

@@ -60,6 +60,19 @@ impl Core {
         }
     }
 
+    #[cfg(feature = "testing")]
+    pub(super) fn count(&self, sum: crate::testing::Counts) -> crate::testing::Counts {
+        crate::testing::Counts {
+            given: sum.given + self.given.len(),
+            imports: sum.imports + self.imports.len(),
+            handed: sum.handed + self.handed.len(),
+            questions: sum.questions + self.questions.len(),
+            tickets: sum.tickets + self.tickets.len(),
+            asked: sum.asked + self.asked.len(),
+            ..sum
+        }
+    }
+
     pub(super) fn add_question(&mut self, pending: Box<dyn Pending>) -> u64 {
         self.next_question += 1;
         self.questions.insert(self.next_question, pending);
@@ -98,16 +111,11 @@ impl Core {
         self.rooms.drain().flat_map(|(_, wakers)| wakers).collect()
     }
 
-    /// Tells the peer which of its answers nobody waits for any more.
-    pub(super) fn forget_unwanted(&mut self) {
-        let unwanted: Vec<u64> = self
-            .questions
-            .iter()
-            .filter(|(_, pending)| !pending.is_wanted())
-            .map(|(question, _)| *question)
-            .collect();
-        for question in unwanted {
-            self.session.unwanted(question);
-        }
+    /// Tells the peer which of its answers nobody waits for any more. Gives them, to be dropped.
+    pub(super) fn forget_unwanted(&mut self) -> Vec<Box<dyn Pending>> {
+        let unwanted: Vec<(u64, Box<dyn Pending>)> =
+            self.questions.extract_if(|_, pending| !pending.is_wanted()).collect();
+        unwanted.iter().for_each(|(question, _)| self.session.unwanted(*question));
+        unwanted.into_iter().map(|(_, pending)| pending).collect()
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pleiad_proto::wire::{LaneKind, Mention, Reason};
 use pleiad_proto::{Arrival as RawArrival, Output, Place, Undelivered};
+use pleiad_task::ExitReason;
 use pleiad_task::far::{
     self, Answerer, Arrival, Arrived, FarRefusal, FarTask, How, Inlet, Reference, Refused, Stopped,
     Unanswered,
@@ -14,7 +15,7 @@ use pleiad_task::far::{
 
 use crate::dead::DeadTarget;
 use crate::link::answers::{FarAnswerer, unanswered_of};
-use crate::link::outgoing::{exit_reason_of, how_of};
+use crate::link::outgoing::{cut, exit_reason_of, how_of};
 use crate::link::{About, Link, Target};
 
 /// What happens here, and is to be done in order with what comes from the peer.
@@ -256,15 +257,16 @@ impl Link {
         if inbox.waiting.is_some() {
             return inbox.accept_urgent();
         }
-        let Some(inlet) = inbox.inlet() else {
+        let Some(inlet) = inbox.inlet(|| self.mesh.inlet(task)) else {
             // It was given back; what comes after that comes from somebody who guesses.
-            return self.drop_inbox(work, task);
+            self.drop_inbox(work, task);
+            return self.with_session(|session| session.ended(task, Reason::NotFound));
         };
         let accepted = inlet.accept(&mut inbox.arrivals);
         let bytes: u64 = inbox.sizes.drain(..accepted.taken).sum();
         let mut core = self.core();
         for (index, why) in accepted.undecodable {
-            core.session.unreadable(task, index as u64, why);
+            core.session.unreadable(task, index as u64, cut(&why));
         }
         if accepted.taken > 0 {
             core.session.taken(task, accepted.taken as u64, bytes);
@@ -311,7 +313,7 @@ impl Link {
             Err(refused) => {
                 let (count, bytes) = std::mem::take(&mut inbox.early);
                 self.with_session(|session| {
-                    session.unreadable(task, 0, why_refused(refused));
+                    session.unreadable(task, 0, cut(&why_refused(refused)));
                     session.taken(task, 1 + count, size + bytes);
                 });
             }
@@ -382,6 +384,7 @@ impl Link {
             return DeadTarget::task(self.peer, task, name);
         };
         let mut garbage = None;
+        let is_over;
         let (target, known) = {
             let mut core = self.core();
             let known = core.imports.get(&task).and_then(Weak::upgrade);
@@ -394,9 +397,14 @@ impl Link {
             let bound = target.bound();
             let known = bound.as_ref().map(far::hold);
             garbage.replace(bound);
+            is_over = core.session.is_over();
             (target, known)
         };
         drop(garbage);
+        if is_over {
+            // Those who are told of the end may have been told already.
+            target.end(&ExitReason::Lost { peer: self.lost_name() });
+        }
         let (name, node_name) = (target.name.clone(), self.name());
         FarTask { id, name, node_name, target, known }
     }
@@ -415,6 +423,11 @@ impl Link {
         };
         let imported = home.import(task, name);
         let mut core = home.core();
+        if core.session.is_over() {
+            drop(core);
+            self.with_session(|session| session.release(place));
+            return imported;
+        }
         let is_first = !core.handed.contains_key(&task);
         core.handed.entry(task).or_default().push((Arc::downgrade(self), place));
         if is_first {
@@ -478,7 +491,8 @@ impl Inbox {
 
     /// Takes those that do not wait for room.
     fn accept_urgent(&mut self) {
-        let Some(inlet) = self.inlet() else { return };
+        // As long as one waits for room, it is held.
+        let Some(inlet) = self.inlet(|| None) else { return };
         let ahead = self.urgent_ahead();
         let mut urgent: VecDeque<Arrival> = self.arrivals.drain(..ahead).collect();
         let accepted = inlet.accept(&mut urgent);
@@ -489,8 +503,14 @@ impl Inbox {
         self.early.1 += self.sizes.drain(..accepted.taken).sum::<u64>();
     }
 
-    fn inlet(&self) -> Option<Arc<dyn Inlet>> {
-        self.hold.clone().or_else(|| self.inlet.upgrade())
+    /// `anew`: if the peer has given back all references, and then got another one.
+    fn inlet(&mut self, anew: impl FnOnce() -> Option<Arc<dyn Inlet>>) -> Option<Arc<dyn Inlet>> {
+        if let Some(inlet) = self.hold.clone().or_else(|| self.inlet.upgrade()) {
+            return Some(inlet);
+        }
+        let inlet = anew()?;
+        self.inlet = Arc::downgrade(&inlet);
+        Some(inlet)
     }
 }
 

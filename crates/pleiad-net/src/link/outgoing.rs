@@ -8,7 +8,9 @@ use bytes::Bytes;
 use pleiad_proto::wire::Reason;
 use pleiad_proto::wire::{LaneKind, Mention, flags};
 use pleiad_proto::{Outbound, Place, Refused};
-use pleiad_task::far::{self, Attached, Encoded, FarRefusal, FarTask, How, Inlet, Reference};
+use pleiad_task::far::{
+    self, Attached, Encoded, FarRefusal, FarTask, How, Inlet, Reference, Unanswered,
+};
 use pleiad_task::{AnyTask, ExitReason, Failure};
 use pleiad_types::NodeId;
 use pleiad_types::limits::{ATTACHED_MAX, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, SMALL_BODY_BYTES};
@@ -150,8 +152,12 @@ impl Link {
         let is_large = body.len() > SMALL_BODY_BYTES;
         let introductions = self.introductions(&attached);
         let mut core = self.core();
-        introduce(&mut core, introductions);
         core.asked.remove(&question);
+        if core.session.is_over() {
+            drop(core);
+            return self.fail_replies(attached);
+        }
+        introduce(&mut core, introductions);
         let (mut aftermath, mut questions) = (Aftermath::default(), Vec::new());
         let mentions = self.mention_all(&mut core, &mut attached, &mut questions, &mut aftermath);
         core.session.answer(question, &mentions, body.into());
@@ -163,6 +169,15 @@ impl Link {
             self.work();
         }
         self.flush_soon(LaneKind::Messages, waiting >= WRITE_NOW_BYTES);
+    }
+
+    /// What is attached to an answer that does not go: those who wait for replies in it are told.
+    fn fail_replies(&self, attached: Vec<Attached>) {
+        for attached in attached {
+            if let Attached::Reply(pending) = attached {
+                pending.fail(Unanswered::Lost(self.lost_name()));
+            }
+        }
     }
 
     /// There will be no answer to a question of the peer.
@@ -276,6 +291,9 @@ impl Link {
     ) {
         let mut aftermath = Aftermath::default();
         let mut core = self.core();
+        if core.session.is_over() {
+            return;
+        }
         let mention = self.mention_here(&mut core, inlet, &mut aftermath);
         say(&mut core.session, mention);
         drop(core);
@@ -322,11 +340,7 @@ pub(super) fn how_of(flags: u8) -> How {
 }
 
 fn short_name(name: &str) -> String {
-    let mut end = name.len().min(NAME_BYTES_MAX);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    name[..end].to_owned()
+    name[..name.floor_char_boundary(NAME_BYTES_MAX)].to_owned()
 }
 
 /// How a task has ended, for the peer.
@@ -345,13 +359,9 @@ pub(crate) fn reason_of(reason: &ExitReason) -> Reason {
 }
 
 /// So much of a text that it fits into a frame with two others.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     const TEXT_BYTES_MAX: usize = 64 << 10;
-    let mut end = text.len().min(TEXT_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
 }
 
 /// The other way.
