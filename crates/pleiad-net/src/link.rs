@@ -13,6 +13,7 @@ mod target;
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub(crate) struct Link {
     core: Mutex<Core>,
     work: Mutex<Work>,
     events: Mutex<Vec<Event>>,
+    /// Whether there are questions whose answers nobody waits for any more.
+    has_unwanted: AtomicBool,
     conns: [Mutex<Option<Arc<Conn>>>; 2],
 }
 
@@ -55,6 +58,7 @@ impl Link {
             core: Mutex::new(Core::new(session)),
             work: Mutex::default(),
             events: Mutex::default(),
+            has_unwanted: AtomicBool::new(false),
             conns: [Mutex::new(None), Mutex::new(None)],
         })
     }
@@ -243,6 +247,13 @@ impl Link {
         self.work();
     }
 
+    /// The peer is soon told which answers nobody waits for any more. Many that end at once are one look.
+    pub(crate) fn look_for_unwanted(&self) {
+        if !self.has_unwanted.swap(true, Ordering::AcqRel) {
+            self.mesh.due.notify_one();
+        }
+    }
+
     /// The time has come that the session has asked for. Gives when the next comes.
     pub(crate) fn handle_timeout(self: &Arc<Self>) -> Option<pleiad_types::Time> {
         // What has come is to be heard before it is said that nothing has.
@@ -253,8 +264,12 @@ impl Link {
         let now = self.mesh.now();
         let next = {
             let mut core = self.core();
-            if core.session.poll_timeout().is_some_and(|at| at <= now) {
+            let is_due = core.session.poll_timeout().is_some_and(|at| at <= now);
+            if is_due {
                 core.session.handle_timeout(now);
+            }
+            // Before the look, so that what ends meanwhile is looked for again.
+            if self.has_unwanted.swap(false, Ordering::AcqRel) || is_due {
                 core.forget_unwanted();
             }
             core.session.poll_timeout()

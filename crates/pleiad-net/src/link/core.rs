@@ -15,7 +15,7 @@ use crate::link::{Link, Target};
 pub(super) struct Core {
     pub(super) session: Session,
     /// Who waits for the answers of the peer.
-    pub(super) questions: HashMap<u64, Box<dyn Pending>>,
+    questions: HashMap<u64, Question>,
     next_question: u64,
     /// Who waits for the acknowledgement of a message.
     tickets: HashMap<Ticket, oneshot::Sender<Result<(), FarRefusal>>>,
@@ -34,6 +34,12 @@ pub(super) struct Core {
     pub(super) introduced: HashSet<NodeId>,
     /// Questions of the peer that are not answered.
     pub(super) asked: HashMap<u64, Arc<Wanted>>,
+}
+
+struct Question {
+    pending: Box<dyn Pending>,
+    /// The peer knows that nobody waits for it any more.
+    is_told: bool,
 }
 
 /// Keeps a task reachable, as long as it is not dropped.
@@ -62,8 +68,16 @@ impl Core {
 
     pub(super) fn add_question(&mut self, pending: Box<dyn Pending>) -> u64 {
         self.next_question += 1;
-        self.questions.insert(self.next_question, pending);
+        self.questions.insert(self.next_question, Question { pending, is_told: false });
         self.next_question
+    }
+
+    pub(super) fn take_question(&mut self, question: u64) -> Option<Box<dyn Pending>> {
+        self.questions.remove(&question).map(|question| question.pending)
+    }
+
+    pub(super) fn take_questions(&mut self) -> Vec<Box<dyn Pending>> {
+        self.questions.drain().map(|(_, question)| question.pending).collect()
     }
 
     pub(super) fn add_ticket(&mut self, end: oneshot::Sender<Result<(), FarRefusal>>) -> Ticket {
@@ -100,14 +114,11 @@ impl Core {
 
     /// Tells the peer which of its answers nobody waits for any more.
     pub(super) fn forget_unwanted(&mut self) {
-        let unwanted: Vec<u64> = self
-            .questions
-            .iter()
-            .filter(|(_, pending)| !pending.is_wanted())
-            .map(|(question, _)| *question)
-            .collect();
-        for question in unwanted {
-            self.session.unwanted(question);
+        for (number, question) in &mut self.questions {
+            if !question.is_told && !question.pending.is_wanted() {
+                question.is_told = true;
+                self.session.unwanted(*number);
+            }
         }
     }
 }

@@ -123,13 +123,13 @@ impl Link {
             }
             Output::Answer { question, attached, body } => {
                 let arrived = self.resolve(attached);
-                let pending = self.core().questions.remove(&question);
+                let pending = self.core().take_question(question);
                 if let Some(pending) = pending {
                     pending.answer(&body, arrived);
                 }
             }
             Output::Unanswered(question, why) => {
-                let pending = self.core().questions.remove(&question);
+                let pending = self.core().take_question(question);
                 if let Some(pending) = pending {
                     pending.fail(unanswered_of(why));
                 }
