@@ -248,11 +248,13 @@ impl Link {
     /// Puts as many messages into a mailbox as there is room for.
     fn accept(self: &Arc<Self>, work: &mut Work, task: u64) {
         let Some(inbox) = work.inboxes.get_mut(&task) else { return };
-        if inbox.arrivals.is_empty() {
-            return;
-        }
         if inbox.waiting.is_some() {
             return inbox.accept_urgent();
+        }
+        if inbox.arrivals.is_empty() {
+            // All that has waited for room is in: this keeps the mailbox open no longer.
+            inbox.hold = None;
+            return;
         }
         let Some(inlet) = inbox.inlet() else {
             // It was given back; what comes after that comes from somebody who guesses.
