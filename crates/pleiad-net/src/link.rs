@@ -27,6 +27,7 @@ use crate::mesh::Mesh;
 use self::core::Core;
 use incoming::{Event, Work};
 
+pub(crate) use outgoing::cut;
 pub(crate) use target::Target;
 
 /// See the [module](self).

@@ -342,7 +342,7 @@ pub(crate) fn reason_of(reason: &ExitReason) -> Reason {
 }
 
 /// So much of a text that it fits into a frame with two others.
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     const TEXT_BYTES_MAX: usize = 64 << 10;
     let mut end = text.len().min(TEXT_BYTES_MAX);
     while !text.is_char_boundary(end) {
