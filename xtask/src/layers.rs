@@ -52,6 +52,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "bytes",
             "data-encoding",
             "directories",
+            "futures-core",
             "getrandom",
             "mdns-sd",
             "nix",

@@ -46,7 +46,7 @@ pub enum StartError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RegisterError {
-    /// Another task of this node has it.
+    /// Another task of this node has it; also one that stands for a channel or a service.
     #[error("the name {name:?} is taken by {holder}")]
     Taken {
         /// The name.
@@ -57,6 +57,9 @@ pub enum RegisterError {
     /// The task has ended.
     #[error("{0} has ended, and cannot have a name")]
     Ended(Identity),
+    /// The channel is closed.
+    #[error("channel {0:?} is closed, and cannot have a name")]
+    Closed(String),
     /// The task is of another node.
     #[error("{0} is a task of another node: only that can give it a name")]
     Far(Identity),
@@ -69,7 +72,7 @@ pub enum RegisterError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum LocateError {
-    /// What has the name takes other messages. They are the same if their definitions are: names of
+    /// What has the name takes other messages: also if it is a channel or a service. They are the same if their definitions are: names of
     /// fields and variants, their order and their types.
     #[error("{name:?} on {peer} takes {found}, not {wanted}")]
     WrongType {
@@ -82,9 +85,9 @@ pub enum LocateError {
         /// The node.
         peer: String,
     },
-    /// No task of the name has appeared in time.
+    /// Nothing of the name has appeared in time.
     #[error(
-        "no task with the name {name:?} has appeared within {after:?} on this node and {peers} peer(s)"
+        "nothing with the name {name:?} has appeared within {after:?} on this node and {peers} peer(s)"
     )]
     TimedOut {
         /// The name.

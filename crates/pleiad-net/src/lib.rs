@@ -4,6 +4,7 @@
 
 mod addresses;
 mod builder;
+mod channel;
 mod conn;
 mod dead;
 mod discovery;
@@ -11,6 +12,7 @@ mod drive;
 mod error;
 mod find;
 mod greet;
+mod kind;
 mod link;
 mod locate;
 mod mesh;
@@ -19,6 +21,7 @@ mod node;
 mod own;
 mod peer;
 mod registry;
+mod service;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;
@@ -26,6 +29,10 @@ mod trust;
 
 pub use addresses::AddressError;
 pub use builder::NodeBuilder;
+pub use channel::error::{RemotePublishError, RemoteSubscribeError};
+pub use channel::locate::LocateChannel;
+pub use channel::remote::{RemoteBroadcast, RemoteChannel};
+pub use channel::stream::RemoteSubscriber;
 pub use discovery::doctor::{
     DiscoveryState, Facts, Finding, InterfaceFacts, Refused, Unreachable, why_nobody_is_found,
 };
@@ -37,6 +44,12 @@ pub use message::Message;
 pub use node::Node;
 pub use peer::{Peer, PeerEvent, PeerEvents};
 pub use pleiad_types::NodeId;
+pub use service::error::CallError;
+pub use service::locate::LocateService;
+pub use service::remote::{Call, RemoteService};
+pub use service::serve::{Serve, ServiceHandle, WhenBusy};
+pub use service::started::{RemoteTask, Start};
+pub use service::{Service, TaskService};
 pub use trust::{
     ClusterKey, DEFAULT_PORT, Fingerprint, HandshakeError, Home, Invitation, Invitations,
     IssueError, Issued, JoinError, KeyError, Member, ParseFingerprintError, ParseInvitationError,

@@ -13,7 +13,7 @@ mod target;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use crate::mesh::Mesh;
 use self::core::Core;
 use incoming::{Event, Work};
 
+pub(crate) use outgoing::cut;
 pub(crate) use target::Target;
 
 /// See the [module](self).
@@ -37,6 +38,8 @@ pub(crate) struct Link {
     core: Mutex<Core>,
     work: Mutex<Work>,
     events: Mutex<Vec<Event>>,
+    /// Whether there are questions whose answers nobody waits for any more.
+    has_unwanted: AtomicBool,
     conns: [Mutex<Option<Arc<Conn>>>; 2],
     seen: Mutex<Seen>,
 }
@@ -72,6 +75,7 @@ impl Link {
             core: Mutex::new(Core::new(session)),
             work: Mutex::default(),
             events: Mutex::default(),
+            has_unwanted: AtomicBool::new(false),
             conns: [Mutex::new(None), Mutex::new(None)],
             seen: Mutex::new(seen),
         })
@@ -310,6 +314,13 @@ impl Link {
         self.work();
     }
 
+    /// The peer is soon told which answers nobody waits for any more. Many that end at once are one look.
+    pub(crate) fn look_for_unwanted(&self) {
+        if !self.has_unwanted.swap(true, Ordering::AcqRel) {
+            self.mesh.due.notify_one();
+        }
+    }
+
     /// The time has come that the session has asked for. Gives when the next comes.
     pub(crate) fn handle_timeout(self: &Arc<Self>) -> Option<Time> {
         // What has come is to be heard before it is said that nothing has.
@@ -322,8 +333,12 @@ impl Link {
         let (next, unwanted) = {
             let mut core = self.core();
             let mut unwanted = Vec::new();
-            if core.session.poll_timeout().is_some_and(|at| at <= now) {
+            let is_due = core.session.poll_timeout().is_some_and(|at| at <= now);
+            if is_due {
                 core.session.handle_timeout(now);
+            }
+            // Before the look, so that what ends meanwhile is looked for again.
+            if self.has_unwanted.swap(false, Ordering::AcqRel) || is_due {
                 unwanted = core.forget_unwanted();
             }
             (core.session.poll_timeout(), unwanted)

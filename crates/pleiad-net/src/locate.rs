@@ -12,12 +12,13 @@ use std::time::Duration;
 use pleiad_proto::Lookup;
 use pleiad_proto::wire::LaneKind;
 use pleiad_task::TaskRef;
-use pleiad_task::far::{self, Reference, shape::shape_of};
+use pleiad_task::far::{self, Reference};
 use pleiad_types::NodeId;
 use pleiad_types::limits::{LOCATES_MAX, NAME_BYTES_MAX};
 use tokio::sync::oneshot;
 
 use crate::error::LocateError;
+use crate::kind::Kind;
 use crate::link::Link;
 use crate::mesh::Mesh;
 use crate::message::Message;
@@ -131,14 +132,15 @@ impl Drop for Looking {
 pub struct Locate<M> {
     mesh: Arc<Mesh>,
     name: String,
+    kind: Kind,
     on: Option<Peer>,
     timeout: Option<Duration>,
     messages: PhantomData<fn(M)>,
 }
 
 impl<M: Message> Locate<M> {
-    pub(crate) fn new(mesh: Arc<Mesh>, name: &str) -> Self {
-        Self { mesh, name: name.to_owned(), on: None, timeout: None, messages: PhantomData }
+    pub(crate) fn new(mesh: Arc<Mesh>, name: &str, kind: Kind) -> Self {
+        Self { mesh, name: name.to_owned(), kind, on: None, timeout: None, messages: PhantomData }
     }
 
     /// Gives up after so long. Default: never.
@@ -157,13 +159,12 @@ impl<M: Message> Locate<M> {
         if self.name.is_empty() || self.name.len() > NAME_BYTES_MAX {
             return Err(LocateError::Length(self.name.len()));
         }
-        let shape = shape_of::<M>();
         if self.on.is_none()
-            && let Some(found) = self.mesh.registry.find(&self.name, shape.hash)
+            && let Some(found) = self.mesh.registry.find(&self.name, self.kind.hash)
         {
             let wrong = |found: String| LocateError::WrongType {
                 name: self.name.clone(),
-                wanted: shape.text.clone(),
+                wanted: self.kind.text.clone(),
                 found,
                 peer: self.mesh.hello().name.clone(),
             };
@@ -173,8 +174,8 @@ impl<M: Message> Locate<M> {
         let lookup = |query| Lookup {
             query,
             name: self.name.clone(),
-            shape: shape.hash,
-            text: shape.text.clone(),
+            shape: self.kind.hash,
+            text: self.kind.text.clone(),
         };
         let (_looking, answer) = self.mesh.locates.start(&self.mesh, lookup, on)?;
         let answer = async {
@@ -197,7 +198,7 @@ impl<M: Message> Locate<M> {
             Ok(reference) => self.reference(reference),
             Err((found, peer)) => Err(LocateError::WrongType {
                 name: self.name.clone(),
-                wanted: shape.text.clone(),
+                wanted: self.kind.text.clone(),
                 found,
                 peer,
             }),

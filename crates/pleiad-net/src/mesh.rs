@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Notify, watch};
 
+use crate::channel::forward::Forwards;
 use crate::conn::Conn;
 use crate::error::ConnectError;
 use crate::link::{About, Link};
@@ -36,6 +37,7 @@ pub(crate) struct Mesh {
     inlets: Mutex<HashMap<u64, Weak<dyn Inlet>>>,
     pub(crate) registry: Registry,
     pub(crate) locates: Locates,
+    pub(crate) forwards: Forwards,
     /// Rises when a peer comes or goes.
     changes: watch::Sender<u64>,
     /// Wakes the node's own thread: something is due earlier than it thinks.
@@ -113,6 +115,7 @@ impl Mesh {
             inlets: Mutex::default(),
             registry: Registry::default(),
             locates: Locates::default(),
+            forwards: Forwards::default(),
             changes: watch::Sender::new(0),
             due: Notify::new(),
             closed: AtomicBool::new(false),

@@ -4,24 +4,26 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pleiad_task::far::{self, Reference, shape::shape_of};
-use pleiad_task::{AnyTask, TaskRef};
+use pleiad_task::{AnyTask, Channel, Mailbox, NoMessage, TaskRef};
 use pleiad_types::NodeId;
 use pleiad_types::limits::GOODBYE_TIMEOUT;
 
 use crate::addresses::Target;
 use crate::builder::NodeBuilder;
+use crate::channel::{self, locate::LocateChannel};
 use crate::discovery::doctor::Facts;
 use crate::error::{ConnectError, InviteError, RegisterError, StartError};
 use crate::find::Discovery;
 use crate::greet;
+use crate::kind::Kind;
 use crate::link::Link;
 use crate::locate::Locate;
 use crate::mesh::{self, Mesh};
 use crate::message::Message;
 use crate::own::OwnThread;
 use crate::peer::{Peer, PeerEvents};
-use crate::registry::Registered;
+use crate::service::serve::{self, Serve};
+use crate::service::{Service, locate::LocateService};
 use crate::trust::{DEFAULT_PORT, Fingerprint, Invitation, KeyError};
 
 /// This process, as a part of the mesh: what other nodes find here, and the way to them.
@@ -96,25 +98,7 @@ impl Node {
     ///
     /// See [`RegisterError`].
     pub fn register<M: Message>(&self, name: &str, task: &TaskRef<M>) -> Result<(), RegisterError> {
-        let Reference::Here(inlet) = far::travelling(task) else {
-            return Err(RegisterError::Far(task.identity()));
-        };
-        let id = task.id();
-        let inlet = self.mesh().share_inlet(id.number(), inlet);
-        let shape = shape_of::<M>();
-        let registered = Registered { inlet, shape: shape.hash, text: shape.text.clone() };
-        self.mesh().registry.insert(name, registered)?;
-        let (mesh, owned) = (Arc::downgrade(self.mesh()), name.to_owned());
-        far::monitor(&task.any(), move |_| {
-            if let Some(mesh) = mesh.upgrade() {
-                mesh.registry.remove(&owned, id);
-            }
-        });
-        for link in self.mesh().links() {
-            link.with_session(|session| session.registered(name));
-            link.work();
-        }
-        Ok(())
+        self.mesh().register(name, task, Kind::of_task::<M>(), None)
     }
 
     /// Takes a name away again. Whether the task had it.
@@ -134,7 +118,144 @@ impl Node {
     ///
     /// May be dropped at any time.
     pub fn locate<M: Message>(&self, name: &str) -> Locate<M> {
-        Locate::new(self.mesh().clone(), name)
+        Locate::new(self.mesh().clone(), name, Kind::of_task::<M>())
+    }
+
+    // ---- channels ----
+
+    /// Lets all nodes find a channel of this one by its name, as a [`RemoteChannel`](crate::RemoteChannel), until it is closed or
+    /// [unregistered](Self::unregister_channel). Until then, it stays open without other handles. It is no
+    /// error if it has the name already.
+    ///
+    /// # Errors
+    ///
+    /// See [`RegisterError`]: tasks, channels and services of a node have different names.
+    pub fn register_channel<T: Message + Clone>(
+        &self,
+        channel: &Channel<T>,
+    ) -> Result<(), RegisterError> {
+        channel::register(self.mesh(), channel)
+    }
+
+    /// Takes its name away again. Who has found it keeps it, and keeps it open. Whether it had the name.
+    pub fn unregister_channel<T: Message + Clone>(&self, channel: &Channel<T>) -> bool {
+        self.mesh().registry.remove_subject(channel.name(), channel)
+    }
+
+    /// Finds the [registered](Self::register_channel) channel of this name: of this node, else of the
+    /// first that has it; waits for it to appear.
+    ///
+    /// # Errors
+    ///
+    /// See [`LocateError`](crate::LocateError): also if what has the name is a task or a service.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub fn channel<T: Message + Clone>(&self, name: &str) -> LocateChannel<T> {
+        LocateChannel::new(self.mesh(), name)
+    }
+
+    // ---- services ----
+
+    /// Lets all nodes call `function` by the name of the service, and start it as a task: see
+    /// [`Service`]. Served when it is awaited, until [`ServiceHandle::stop`](crate::ServiceHandle::stop), or
+    /// until this node closes. See [`Serve`] for how many calls may run at once.
+    ///
+    /// Each call is a task of its own. A panic ends that task alone, and is told to the caller. When
+    /// the caller does not wait any more, the function is dropped at the await where it is.
+    ///
+    /// # Errors
+    ///
+    /// See [`RegisterError`].
+    pub fn serve<A, R, F, Fut>(&self, service: Service<A, R>, function: F) -> Serve<A, R, NoMessage>
+    where
+        A: Message,
+        R: Message,
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+    {
+        serve::plain(self.mesh(), service, function)
+    }
+
+    /// As [`serve`](Self::serve), for a function that returns a `Result`: if it is an error, the task
+    /// has failed with its text, and the caller gets that.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_serve<A, R, E, F, Fut>(
+        &self,
+        service: Service<A, R>,
+        function: F,
+    ) -> Serve<A, R, NoMessage>
+    where
+        A: Message,
+        R: Message,
+        E: fmt::Display,
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+    {
+        serve::fallible(self.mesh(), service, function)
+    }
+
+    /// As [`serve`](Self::serve), for a function with a mailbox: see
+    /// [`TaskService`](crate::TaskService). When it is asked to stop, it has its grace, as every task.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn serve_tasks<A, R, M, F, Fut>(
+        &self,
+        service: Service<A, R, M>,
+        function: F,
+    ) -> Serve<A, R, M>
+    where
+        A: Message,
+        R: Message,
+        M: Message,
+        F: Fn(A, Mailbox<M>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+    {
+        serve::tasks(self.mesh(), service, function)
+    }
+
+    /// As [`serve_tasks`](Self::serve_tasks), for a function that returns a `Result`.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_serve_tasks<A, R, M, E, F, Fut>(
+        &self,
+        service: Service<A, R, M>,
+        function: F,
+    ) -> Serve<A, R, M>
+    where
+        A: Message,
+        R: Message,
+        M: Message,
+        E: fmt::Display,
+        F: Fn(A, Mailbox<M>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+    {
+        serve::fallible_tasks(self.mesh(), service, function)
+    }
+
+    /// Finds a service: of this node, else of the first that has it; waits for it to appear.
+    ///
+    /// # Errors
+    ///
+    /// See [`LocateError`](crate::LocateError): also if what has the name has other arguments, another
+    /// result or other messages, or is no service.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub fn service<A: Message, R: Message, M: Message>(
+        &self,
+        service: Service<A, R, M>,
+    ) -> LocateService<A, R, M> {
+        LocateService::new(self.mesh(), service)
     }
 
     // ---- peers ----
@@ -327,6 +448,7 @@ impl Node {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.mesh.closed.store(true, Ordering::Release);
+        self.mesh.registry.clear();
         self.mesh.close_now();
         for link in self.mesh.links() {
             link.goodbye();

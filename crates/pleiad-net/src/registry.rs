@@ -1,13 +1,17 @@
 //! Names that this node has given to its tasks, for all nodes.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pleiad_task::far::Inlet;
-use pleiad_task::{AnyTask, TaskId};
+use pleiad_task::far::{self, Inlet, Reference};
+use pleiad_task::{AnyTask, TaskId, TaskRef};
 use pleiad_types::limits::NAME_BYTES_MAX;
 
 use crate::error::RegisterError;
+use crate::kind::Kind;
+use crate::mesh::Mesh;
+use crate::message::Message;
 
 #[derive(Default)]
 pub(crate) struct Registry {
@@ -15,11 +19,43 @@ pub(crate) struct Registry {
 }
 
 /// Who has a name.
-pub(crate) struct Registered {
-    pub(crate) inlet: Arc<dyn Inlet>,
-    pub(crate) shape: u64,
-    /// What it takes, for people.
-    pub(crate) text: String,
+struct Registered {
+    inlet: Arc<dyn Inlet>,
+    kind: Kind,
+    /// What it stands for, if it is more than a task.
+    subject: Option<Subject>,
+}
+
+/// What a task stands for: a channel.
+pub(crate) type Subject = Box<dyn Any + Send + Sync>;
+
+impl Mesh {
+    /// Gives a task of this node a name until it ends, and tells all who look for it.
+    pub(crate) fn register<M: Message>(
+        self: &Arc<Self>,
+        name: &str,
+        task: &TaskRef<M>,
+        kind: Kind,
+        subject: Option<Subject>,
+    ) -> Result<(), RegisterError> {
+        let Reference::Here(inlet) = far::travelling(task) else {
+            return Err(RegisterError::Far(task.identity()));
+        };
+        let id = task.id();
+        let inlet = self.share_inlet(id.number(), inlet);
+        self.registry.insert(name, Registered { inlet, kind, subject })?;
+        let (mesh, owned) = (Arc::downgrade(self), name.to_owned());
+        far::monitor(&task.any(), move |_| {
+            if let Some(mesh) = mesh.upgrade() {
+                mesh.registry.remove(&owned, id);
+            }
+        });
+        for link in self.links() {
+            link.with_session(|session| session.registered(name));
+            link.work();
+        }
+        Ok(())
+    }
 }
 
 impl Registry {
@@ -27,7 +63,7 @@ impl Registry {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn insert(&self, name: &str, registered: Registered) -> Result<(), RegisterError> {
+    fn insert(&self, name: &str, registered: Registered) -> Result<(), RegisterError> {
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
             return Err(RegisterError::Length(name.len()));
         }
@@ -51,8 +87,24 @@ impl Registry {
 
     /// Takes a name away, if this task has it. Whether it had.
     pub(crate) fn remove(&self, name: &str, task: TaskId) -> bool {
+        self.remove_if(name, |known| known.inlet.any().id() == task)
+    }
+
+    /// As [`remove`](Self::remove), if whoever has it stands for this.
+    pub(crate) fn remove_subject<S: PartialEq + 'static>(&self, name: &str, subject: &S) -> bool {
+        self.remove_if(name, |known| known.stands_for(subject))
+    }
+
+    /// Whether this has the name.
+    pub(crate) fn has_subject<S: PartialEq + 'static>(&self, name: &str, subject: &S) -> bool {
+        let names = self.names();
+        let known = names.get(name).filter(|known| known.inlet.any().exit().is_none());
+        known.is_some_and(|known| known.stands_for(subject))
+    }
+
+    fn remove_if(&self, name: &str, is_it: impl FnOnce(&Registered) -> bool) -> bool {
         let mut names = self.names();
-        let is_it = names.get(name).is_some_and(|known| known.inlet.any().id() == task);
+        let is_it = names.get(name).is_some_and(is_it);
         let removed = if is_it { names.remove(name) } else { None };
         drop(names);
         removed.is_some()
@@ -62,8 +114,8 @@ impl Registry {
     pub(crate) fn find(&self, name: &str, shape: u64) -> Option<Result<Arc<dyn Inlet>, String>> {
         let names = self.names();
         let known = names.get(name).filter(|known| known.inlet.any().exit().is_none())?;
-        let fits = known.shape == shape;
-        Some(if fits { Ok(known.inlet.clone()) } else { Err(known.text.clone()) })
+        let fits = known.kind.hash == shape;
+        Some(if fits { Ok(known.inlet.clone()) } else { Err(known.kind.text.clone()) })
     }
 
     /// All names, in order, and who has them.
@@ -80,5 +132,12 @@ impl Registry {
     pub(crate) fn clear(&self) {
         let names = std::mem::take(&mut *self.names());
         drop(names);
+    }
+}
+
+impl Registered {
+    fn stands_for<S: PartialEq + 'static>(&self, subject: &S) -> bool {
+        let known = self.subject.as_ref().and_then(|known| known.downcast_ref::<S>());
+        known.is_some_and(|known| known == subject)
     }
 }

@@ -81,6 +81,8 @@ pub struct Ask<'a, M, T> {
     question: Delivery<M>,
     is_urgent: bool,
     answer: oneshot::Receiver<Answer<T>>,
+    /// Whether the answer, or that there is none, has come.
+    is_settled: bool,
     deadline: Deadline,
 }
 
@@ -89,7 +91,8 @@ impl<'a, M: Send + 'static, T> Ask<'a, M, T> {
         let (sender, answer) = oneshot::channel();
         let reply = Reply::new(Some(Inner::Here(sender)));
         let question = Delivery::New(question(reply));
-        Self { task, question, is_urgent: false, answer, deadline: Deadline::None }
+        let deadline = Deadline::None;
+        Self { task, question, is_urgent: false, answer, is_settled: false, deadline }
     }
 
     /// Gives up after so long, the wait for room included. Default: never; but the wait ends when the
@@ -132,13 +135,13 @@ impl<M: Send + 'static, T> Future for Ask<'_, M, T> {
         if !matches!(this.question, Delivery::Done) {
             ready!(this.poll_question(cx))?;
         }
-        match Pin::new(&mut this.answer).poll(cx) {
-            Poll::Ready(Ok(Answer::Given(answer))) => return Poll::Ready(Ok(answer)),
-            Poll::Ready(Ok(Answer::None(why))) => return Poll::Ready(Err(this.unanswered(*why))),
-            Poll::Ready(Err(_)) => {
-                return Poll::Ready(Err(this.unanswered(Unanswered::Dropped)));
-            }
-            Poll::Pending => (),
+        if let Poll::Ready(answer) = Pin::new(&mut this.answer).poll(cx) {
+            this.is_settled = true;
+            return Poll::Ready(match answer {
+                Ok(Answer::Given(answer)) => Ok(answer),
+                Ok(Answer::None(why)) => Err(this.unanswered(*why)),
+                Err(_) => Err(this.unanswered(Unanswered::Dropped)),
+            });
         }
         let Poll::Ready(after) = this.deadline.poll(cx) else { return Poll::Pending };
         Poll::Ready(Err(AskError::TimedOut { task: this.task.identity(), after }))
@@ -201,8 +204,15 @@ impl<M: Send + 'static, T> Ask<'_, M, T> {
 
 impl<M, T> Drop for Ask<'_, M, T> {
     fn drop(&mut self) {
-        if matches!(self.question, Delivery::Waiting(_)) {
-            self.task.cell.queue.take_back(&mut self.question);
+        match self.question {
+            Delivery::Waiting(_) => drop(self.task.cell.queue.take_back(&mut self.question)),
+            #[cfg(feature = "far")]
+            Delivery::Done if !self.is_settled => {
+                // First the wait ends, so that it is found.
+                self.answer.close();
+                self.task.cell.queue.say_unwanted();
+            }
+            _ => (),
         }
     }
 }

@@ -224,6 +224,8 @@ pub(crate) trait AnyCell: Send + Sync {
     #[cfg(feature = "far")]
     fn is_deserted(&self) -> bool;
     #[cfg(feature = "far")]
+    fn is_far(&self) -> bool;
+    #[cfg(feature = "far")]
     fn finish_far(&self, reason: ExitReason) -> bool;
 }
 
@@ -278,6 +280,11 @@ impl<M: Send + 'static> AnyCell for TaskCell<M> {
     #[cfg(feature = "far")]
     fn is_deserted(&self) -> bool {
         self.queue.is_deserted()
+    }
+
+    #[cfg(feature = "far")]
+    fn is_far(&self) -> bool {
+        self.queue.is_far()
     }
 
     #[cfg(feature = "far")]

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::pin::pin;
 use std::sync::Arc;
 
 use crate::identity::TaskId;
@@ -225,6 +226,21 @@ impl<T> Channel<T> {
     /// Whether it is [closed](Self::close).
     pub fn is_closed(&self) -> bool {
         self.hub.is_closed()
+    }
+
+    /// Waits until it is [closed](Self::close). This handle keeps it open meanwhile.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn closed(&self) {
+        let end = self.hub.end.notified();
+        let mut end = pin!(end);
+        // From here on, it is not missed.
+        end.as_mut().enable();
+        if !self.is_closed() {
+            end.await;
+        }
     }
 }
 

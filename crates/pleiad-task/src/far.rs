@@ -28,11 +28,13 @@ use crate::exit::{Exit, ExitReason, Failure};
 use crate::identity::TaskId;
 use crate::monitor::Monitor;
 use crate::reference::TaskRef;
+use crate::reply::Reply;
 
 pub use crate::reply::Unanswered;
 pub use codec::{EncodeError, encode, restore};
 pub(crate) use end::{FarDelivery, FarEnd, refusal_detail};
 pub use inlet::{Accepted, Arrival, Inlet, Refused, Stopped};
+pub use reply::Answered;
 pub(crate) use reply::FarReply;
 pub use target::{
     Answerer, Arrived, Attached, Encoded, FarRefusal, FarTarget, FarTask, Hold, How, Pending,
@@ -105,6 +107,12 @@ pub fn end(task: &AnyTask, reason: ExitReason) -> bool {
 /// Runs in the task, at its end, and is not to wait for anything.
 pub fn monitor(task: &AnyTask, tell: impl FnOnce(Exit) + Send + 'static) -> Monitor {
     Monitor::of(task.cell(), Box::new(tell))
+}
+
+/// A reply to be sent in a message, and the answer to come, for questions that are not
+/// [asked](TaskRef::ask): it has gone with the message to `task`, or is dropped with it.
+pub fn reply<M, T>(task: &TaskRef<M>) -> (Reply<T>, Answered<M, T>) {
+    reply::expected(task)
 }
 
 /// What made a task of another node fail.

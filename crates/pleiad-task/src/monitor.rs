@@ -5,6 +5,7 @@ use thiserror::Error;
 use crate::cell::AnyCell;
 use crate::exit::Exit;
 use crate::identity::Identity;
+use crate::life::Tell;
 use crate::reference::TaskRef;
 
 /// A monitor, to be able to cancel it. Dropping this changes nothing.
@@ -44,14 +45,14 @@ impl Monitor {
             // A monitor that has ended meanwhile does not want to know.
             let _ = monitor.cell.queue.push_exempt(message(exit));
         };
-        let number = observed.monitor(Box::new(tell));
+        let number = observed.monitor(lasting(&observed, tell));
         Ok(Self { observed: Arc::downgrade(&observed), number })
     }
 
     /// `tell` hears of the end of `observed`.
     #[cfg(feature = "far")]
-    pub(crate) fn of(observed: &Arc<dyn AnyCell>, tell: crate::life::Tell) -> Self {
-        let number = observed.monitor(tell);
+    pub(crate) fn of(observed: &Arc<dyn AnyCell>, tell: Tell) -> Self {
+        let number = observed.monitor(lasting(observed, tell));
         Self { observed: Arc::downgrade(observed), number }
     }
 
@@ -60,6 +61,22 @@ impl Monitor {
         let observed = self.observed.upgrade();
         self.number.zip(observed).is_some_and(|(number, cell)| cell.unmonitor(number))
     }
+}
+
+/// What stands here for a task of another node lasts as long as somebody is to be told of its end, though
+/// there is no reference any more: nothing else keeps it.
+#[cfg_attr(not(feature = "far"), expect(unused_variables, reason = "there are no others"))]
+fn lasting(observed: &Arc<dyn AnyCell>, tell: impl FnOnce(Exit) + Send + 'static) -> Tell {
+    #[cfg(feature = "far")]
+    if observed.is_far() {
+        let observed = observed.clone();
+        return Box::new(move |exit| {
+            tell(exit);
+            drop(observed);
+        });
+    }
+    let _ = observed;
+    Box::new(tell)
 }
 
 impl std::fmt::Debug for dyn AnyCell {

@@ -343,6 +343,11 @@ impl<M> TaskRef<M> {
 }
 
 impl<M> WeakTaskRef<M> {
+    #[cfg(feature = "far")]
+    pub(crate) fn cell(&self) -> Option<Arc<TaskCell<M>>> {
+        self.cell.upgrade()
+    }
+
     /// A reference, if the mailbox is still kept open by one, and nobody has closed it.
     pub fn upgrade(&self) -> Option<TaskRef<M>> {
         let cell = self.cell.upgrade()?;

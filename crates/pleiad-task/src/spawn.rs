@@ -18,6 +18,7 @@ use crate::{current, registry};
 
 /// The messages of tasks that take none: there are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "far", derive(serde::Serialize, serde::Deserialize))]
 pub enum NoMessage {}
 
 /// Starts a task: an async function with a mailbox, and perhaps more.

@@ -198,3 +198,22 @@ pub const NETWORK_RECORDS_MAX: u64 = 16_384;
 
 /// The longest time for finding the addresses of a name.
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Calls of one service that run at once, unless it wants another number: for functions that wait more
+/// than they calculate.
+pub const SERVICE_RUNNING: usize = 1024;
+
+/// Calls of one service that wait for their turn; beyond it, they are refused. With small arguments,
+/// some 10 MiB.
+pub const SERVICE_WAITING_MAX: usize = 16_384;
+
+/// Messages of other nodes to one channel that wait for subscribers or for their room, each with a task
+/// of its own; beyond it, publishers are told that it is busy.
+pub const CHANNEL_WAITING_MAX: usize = 4096;
+
+/// Messages from another node's channel that are on their way through this node to one subscriber, in
+/// addition to what its mailbox holds: a few, so that many need no more turns than they do.
+pub const CHANNEL_FORWARDED_MAX: usize = 64;
+
+/// Time that the node of a channel has, after a time limit has passed there, to say what was reached.
+pub const CHANNEL_ANSWER_GRACE: Duration = Duration::from_millis(500);

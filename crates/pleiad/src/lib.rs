@@ -91,6 +91,10 @@
 //! processes and machines, over TLS, as if they were here. `Node::start` begins it. Messages are then what
 //! serde can write and read, and may contain references and replies as ever.
 //!
+//! - `Node::register` and `Node::locate`: tasks. `Node::register_channel` and `Node::channel`: channels.
+//! - A **service** is a function that other nodes may call, or start as a task: `Node::serve` and
+//!   `Node::service`.
+//!
 //! # Streams
 //!
 //! What tokio leaves to its users when tasks talk to programs and to other computers: pipelines of
@@ -118,8 +122,10 @@ pub use jobs::*;
 #[cfg(feature = "net")]
 mod mesh {
     pub use pleiad_net::{
-        ConnectError, InviteError, LocateError, Message, Node, NodeBuilder, NodeId, Peer,
-        PeerEvent, PeerEvents, RegisterError, StartError as NodeStartError,
+        CallError, ConnectError, InviteError, LocateError, Message, Node, NodeBuilder, NodeId,
+        Peer, PeerEvent, PeerEvents, RegisterError, RemoteChannel, RemotePublishError,
+        RemoteService, RemoteSubscribeError, RemoteSubscriber, RemoteTask, Service, ServiceHandle,
+        StartError as NodeStartError, TaskService, WhenBusy,
     };
 }
 

@@ -15,7 +15,7 @@ use crate::link::{Link, Target};
 pub(super) struct Core {
     pub(super) session: Session,
     /// Who waits for the answers of the peer.
-    pub(super) questions: HashMap<u64, Box<dyn Pending>>,
+    questions: HashMap<u64, Box<dyn Pending>>,
     next_question: u64,
     /// Who waits for the acknowledgement of a message.
     tickets: HashMap<Ticket, oneshot::Sender<Result<(), FarRefusal>>>,
@@ -77,6 +77,14 @@ impl Core {
         self.next_question += 1;
         self.questions.insert(self.next_question, pending);
         self.next_question
+    }
+
+    pub(super) fn take_question(&mut self, question: u64) -> Option<Box<dyn Pending>> {
+        self.questions.remove(&question)
+    }
+
+    pub(super) fn take_questions(&mut self) -> Vec<Box<dyn Pending>> {
+        self.questions.drain().map(|(_, pending)| pending).collect()
     }
 
     pub(super) fn add_ticket(&mut self, end: oneshot::Sender<Result<(), FarRefusal>>) -> Ticket {

@@ -126,13 +126,13 @@ impl Link {
             }
             Output::Answer { question, attached, body } => {
                 let arrived = self.resolve(attached);
-                let pending = self.core().questions.remove(&question);
+                let pending = self.core().take_question(question);
                 if let Some(pending) = pending {
                     pending.answer(&body, arrived);
                 }
             }
             Output::Unanswered(question, why) => {
-                let pending = self.core().questions.remove(&question);
+                let pending = self.core().take_question(question);
                 if let Some(pending) = pending {
                     pending.fail(unanswered_of(why));
                 }
@@ -251,11 +251,13 @@ impl Link {
     /// Puts as many messages into a mailbox as there is room for.
     fn accept(self: &Arc<Self>, work: &mut Work, task: u64) {
         let Some(inbox) = work.inboxes.get_mut(&task) else { return };
-        if inbox.arrivals.is_empty() {
-            return;
-        }
         if inbox.waiting.is_some() {
             return inbox.accept_urgent();
+        }
+        if inbox.arrivals.is_empty() {
+            // All that has waited for room is in: this keeps the mailbox open no longer.
+            inbox.hold = None;
+            return;
         }
         let Some(inlet) = inbox.inlet(|| self.mesh.inlet(task)) else {
             // It was given back; what comes after that comes from somebody who guesses.

@@ -359,7 +359,7 @@ pub(crate) fn reason_of(reason: &ExitReason) -> Reason {
 }
 
 /// So much of a text that it fits into a frame with two others.
-pub(super) fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     const TEXT_BYTES_MAX: usize = 64 << 10;
     text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
 }

@@ -28,7 +28,7 @@ impl Link {
             let mut core = self.core();
             let targets: Vec<_> = core.imports.values().filter_map(Weak::upgrade).collect();
             (
-                core.questions.drain().map(|(_, pending)| pending).collect::<Vec<_>>(),
+                core.take_questions(),
                 core.take_tickets(),
                 core.take_rooms(),
                 std::mem::take(&mut core.given),

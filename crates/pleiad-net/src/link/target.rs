@@ -84,6 +84,10 @@ impl FarTarget for Target {
         }
     }
 
+    fn unwanted(&self) {
+        self.link.look_for_unwanted();
+    }
+
     fn queued(&self) -> usize {
         let queued = self.link.with_session(|session| session.on_the_way(self.task));
         usize::try_from(queued).unwrap_or(usize::MAX)

@@ -25,6 +25,8 @@ pub(super) struct Hub<T> {
     pub(super) name: Arc<str>,
     /// Set under the lock.
     closed: AtomicBool,
+    /// Told when it is closed.
+    pub(super) end: Notify,
     state: Mutex<State<T>>,
 }
 
@@ -70,6 +72,7 @@ impl<T> Hub<T> {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             name: name.into(),
             closed: AtomicBool::new(false),
+            end: Notify::new(),
             state: Mutex::new(State {
                 subscribers: Subscribers::default(),
                 transform: None,
@@ -97,6 +100,7 @@ impl<T> Hub<T> {
         hierarchy::forget(self.id);
         subscribers.iter().for_each(|subscriber| subscriber.end(true));
         drop((subscribers, transform));
+        self.end.notify_waiters();
         CHANGED.notify_waiters();
         registered
     }

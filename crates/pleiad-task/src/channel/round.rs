@@ -7,10 +7,12 @@ use crate::channel::pending::Pending;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub struct Published {
-    /// Who has it in the mailbox.
+    /// Who has it in the mailbox. With [`send`](crate::Channel::send), and for tasks of other nodes that
+    /// are not waited for by [`WhenFull::Wait`](crate::WhenFull::Wait): on the way there.
     pub reached: usize,
     /// Who has not got it: there was no room, or the function that makes the subscriber's message of
-    /// it has panicked.
+    /// it has panicked. A task of another node counts too if it has not acknowledged the message when
+    /// [enough](crate::Broadcast::at_least) others have: it may still get it.
     pub missed: usize,
     /// How many of those who missed it are no subscribers any more, by
     /// [`WhenFull::Disconnect`](crate::WhenFull::Disconnect).

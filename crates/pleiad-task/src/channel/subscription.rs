@@ -195,6 +195,11 @@ where
         if let Some(ring) = &self.ring {
             return self.offer_to_ring(ring, message, round);
         }
+        // That it is on its way to another node is not enough for whoever waits.
+        #[cfg(feature = "far")]
+        if round.waits && self.when_full == WhenFull::Wait && self.end.queue().is_far() {
+            return self.is_full(message, round);
+        }
         match self.end.queue().push(message) {
             Ok(()) => {
                 round.published.reached += 1;

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::pin::pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 
 use serde::de::{DeserializeOwned, Error as _, Visitor};
 use serde::ser::Error as _;
@@ -16,7 +16,55 @@ use crate::current;
 use crate::far::codec::{self, EncodeError};
 use crate::far::shape;
 use crate::far::target::{Answerer, Arrived, Attached, Encoded, Pending};
+use crate::reference::{TaskRef, WeakTaskRef};
 use crate::reply::{Answer, Inner, Reply, Unanswered};
+
+/// The answer to a question, or why there is none. See [`reply`](fn@crate::far::reply).
+///
+/// If it is dropped before, the answer is not wanted any more.
+#[must_use = "an answer comes when this is awaited"]
+pub struct Answered<M, T> {
+    task: WeakTaskRef<M>,
+    answer: oneshot::Receiver<Answer<T>>,
+    is_settled: bool,
+}
+
+pub(super) fn expected<M, T>(task: &TaskRef<M>) -> (Reply<T>, Answered<M, T>) {
+    let (sender, answer) = oneshot::channel();
+    let reply = Reply::new(Some(Inner::Here(sender)));
+    (reply, Answered { task: task.downgrade(), answer, is_settled: false })
+}
+
+impl<M, T> Future for Answered<M, T> {
+    type Output = Result<T, Unanswered>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        self.is_settled = true;
+        Poll::Ready(match answer {
+            Ok(Answer::Given(answer)) => Ok(answer),
+            Ok(Answer::None(why)) => Err(*why),
+            Err(_) => Err(Unanswered::Dropped),
+        })
+    }
+}
+
+impl<M, T> Drop for Answered<M, T> {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.answer.close();
+            if let Some(cell) = self.task.cell() {
+                cell.queue.say_unwanted();
+            }
+        }
+    }
+}
+
+impl<M, T> fmt::Debug for Answered<M, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "answer of {:?}", self.task)
+    }
+}
 
 /// A reply whose answer goes to another node.
 pub(crate) struct FarReply<T> {

@@ -38,6 +38,10 @@ pub trait FarTarget: Any + Send + Sync {
     /// Has the task take no more messages. What is sent after this is refused.
     fn close(&self);
 
+    /// Of questions that went this way, there is one whose answer is not [wanted](Pending::is_wanted) any
+    /// more: it is worth a look.
+    fn unwanted(&self) {}
+
     /// Messages that are on their way.
     fn queued(&self) -> usize;
 

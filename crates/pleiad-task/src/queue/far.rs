@@ -90,6 +90,13 @@ impl<M> Queue<M> {
         }
     }
 
+    /// Somebody does not wait any more for the answer to a question that was sent there.
+    pub(crate) fn say_unwanted(&self) {
+        if let Some(far) = self.far() {
+            far.target().unwanted();
+        }
+    }
+
     pub(super) fn close_far(&self) {
         if self.mark_unless(SHUT | FAR_SHUT, FAR_SHUT, true).is_some()
             && let Some(far) = self.far()
