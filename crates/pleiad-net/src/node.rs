@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pleiad_task::far::{self, Reference, shape::shape_of};
 use pleiad_task::{AnyTask, TaskRef};
 use pleiad_types::NodeId;
 use pleiad_types::limits::GOODBYE_TIMEOUT;
@@ -13,6 +12,7 @@ use crate::addresses::Target;
 use crate::builder::NodeBuilder;
 use crate::discovery::doctor::Facts;
 use crate::error::{ConnectError, InviteError, RegisterError, StartError};
+use crate::files::Files;
 use crate::find::Discovery;
 use crate::greet::{self, Reached};
 use crate::link::Link;
@@ -21,7 +21,7 @@ use crate::mesh::{self, Mesh};
 use crate::message::Message;
 use crate::own::OwnThread;
 use crate::peer::{Peer, PeerEvents};
-use crate::registry::Registered;
+use crate::registry;
 use crate::trust::{DEFAULT_PORT, Fingerprint, Invitation, KeyError};
 
 /// This process, as a part of the mesh: what other nodes find here, and the way to them.
@@ -37,6 +37,7 @@ struct Inner {
     mesh: Arc<Mesh>,
     own: OwnThread,
     discovery: Mutex<Discovery>,
+    files: Arc<Files>,
 }
 
 impl Node {
@@ -55,8 +56,13 @@ impl Node {
         NodeBuilder::new()
     }
 
-    pub(crate) fn new(mesh: Arc<Mesh>, own: OwnThread, discovery: Discovery) -> Self {
-        Self { inner: Arc::new(Inner { mesh, own, discovery: Mutex::new(discovery) }) }
+    pub(crate) fn new(
+        mesh: Arc<Mesh>,
+        own: OwnThread,
+        discovery: Discovery,
+        files: Arc<Files>,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { mesh, own, discovery: Mutex::new(discovery), files }) }
     }
 
     fn discovery(&self) -> MutexGuard<'_, Discovery> {
@@ -65,6 +71,10 @@ impl Node {
 
     pub(crate) fn mesh(&self) -> &Arc<Mesh> {
         &self.inner.mesh
+    }
+
+    pub(crate) fn files(&self) -> &Arc<Files> {
+        &self.inner.files
     }
 
     /// Its number: another one for each start.
@@ -96,25 +106,10 @@ impl Node {
     ///
     /// See [`RegisterError`].
     pub fn register<M: Message>(&self, name: &str, task: &TaskRef<M>) -> Result<(), RegisterError> {
-        let Reference::Here(inlet) = far::travelling(task) else {
-            return Err(RegisterError::Far(task.identity()));
-        };
-        let id = task.id();
-        let inlet = self.mesh().share_inlet(id.number(), inlet);
-        let shape = shape_of::<M>();
-        let registered = Registered { inlet, shape: shape.hash, text: shape.text.clone() };
-        self.mesh().registry.insert(name, registered)?;
-        let (mesh, owned) = (Arc::downgrade(self.mesh()), name.to_owned());
-        far::monitor(&task.any(), move |_| {
-            if let Some(mesh) = mesh.upgrade() {
-                mesh.registry.remove(&owned, id);
-            }
-        });
-        for link in self.mesh().links() {
-            link.with_session(|session| session.registered(name));
-            link.work();
+        if name.starts_with('^') {
+            return Err(RegisterError::Reserved(name.to_owned()));
         }
-        Ok(())
+        registry::register(self.mesh(), name, task)
     }
 
     /// Takes a name away again. Whether the task had it.
@@ -246,9 +241,11 @@ impl Node {
         self.discovery().facts(self.mesh())
     }
 
-    /// The names that this node has given, in order, and who has them.
+    /// The names that this node has given, in order, and who has them; without those of the system.
     pub fn names(&self) -> Vec<(String, AnyTask)> {
-        self.mesh().registry.list()
+        let mut names = self.mesh().registry.list();
+        names.retain(|(name, _)| !name.starts_with('^'));
+        names
     }
 
     // ---- members ----

@@ -3,11 +3,40 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pleiad_task::far::Inlet;
-use pleiad_task::{AnyTask, TaskId};
+use pleiad_task::far::{self, Inlet, Reference, shape::shape_of};
+use pleiad_task::{AnyTask, TaskId, TaskRef};
 use pleiad_types::limits::NAME_BYTES_MAX;
 
 use crate::error::RegisterError;
+use crate::mesh::Mesh;
+use crate::message::Message;
+
+/// Gives a task of this process a name, also one of the system's own, and tells those who look for it.
+pub(crate) fn register<M: Message>(
+    mesh: &Arc<Mesh>,
+    name: &str,
+    task: &TaskRef<M>,
+) -> Result<(), RegisterError> {
+    let Reference::Here(inlet) = far::travelling(task) else {
+        return Err(RegisterError::Far(task.identity()));
+    };
+    let id = task.id();
+    let inlet = mesh.share_inlet(id.number(), inlet);
+    let shape = shape_of::<M>();
+    let registered = Registered { inlet, shape: shape.hash, text: shape.text.clone() };
+    mesh.registry.insert(name, registered)?;
+    let (weak, owned) = (Arc::downgrade(mesh), name.to_owned());
+    far::monitor(&task.any(), move |_| {
+        if let Some(mesh) = weak.upgrade() {
+            mesh.registry.remove(&owned, id);
+        }
+    });
+    for link in mesh.links() {
+        link.with_session(|session| session.registered(name));
+        link.work();
+    }
+    Ok(())
+}
 
 #[derive(Default)]
 pub(crate) struct Registry {
