@@ -122,7 +122,10 @@ impl Depot {
         let layout = self.layout();
         let parent = self.root.parent_or_new(path)?;
         let found = parent.find(path.name())?;
-        if overwrite && found != Found::Other {
+        if found == Found::Other {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        if overwrite {
             self.parts.replace(part, &parent, path.name())?;
         } else {
             self.parts.place(part, &parent, path.name())?;

@@ -78,8 +78,13 @@ impl Dir {
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => return Err(error),
             }
-            // Who had it before may have given it another name meanwhile, or none.
             let is_it = stat::fstat(&file)?;
+            if is_it.st_nlink > 1 {
+                // It has its place, and whoever gave it that has ended before this name was deleted.
+                self.delete(name)?;
+                continue;
+            }
+            // Who had it before may have given it another name meanwhile, or none.
             match stat::fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
                 Ok(found) if (found.st_dev, found.st_ino) == (is_it.st_dev, is_it.st_ino) => {
                     return Ok(Some(file));
@@ -211,4 +216,80 @@ fn is_file(found: &stat::FileStat) -> bool {
 
 fn is_directory(found: &stat::FileStat) -> bool {
     SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_locked_once_and_by_its_name() {
+        let (home, dir) = dir();
+        let file = dir.lock("x").unwrap().unwrap();
+        assert!(dir.lock("x").unwrap().is_none());
+        dir.replace("x", &dir, "y").unwrap();
+        assert!(dir.lock("x").unwrap().is_some(), "it is another file");
+        drop(file);
+        assert!(home.path().join("y").exists());
+    }
+
+    /// Goal: a file that has its place is never written again as a part.
+    /// Method: the state after a process has ended between the two steps of `place`.
+    #[test]
+    fn a_part_that_has_got_its_place_is_a_part_no_more() {
+        let (home, dir) = dir();
+        fs::write(home.path().join("part"), "whole").unwrap();
+        fs::hard_link(home.path().join("part"), home.path().join("file")).unwrap();
+        let mut part = dir.lock("part").unwrap().unwrap();
+        part.write_all(b"other").unwrap();
+        assert_eq!(fs::read(home.path().join("file")).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn a_file_is_placed_only_where_nothing_is() {
+        let (home, dir) = dir();
+        fs::write(home.path().join("part"), "new").unwrap();
+        symlink("nowhere", home.path().join("link")).unwrap();
+        fs::write(home.path().join("file"), "old").unwrap();
+        for name in ["link", "file"] {
+            let error = dir.place("part", &dir, name).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{name}");
+        }
+        dir.place("part", &dir, "free").unwrap();
+        assert!(!home.path().join("part").exists());
+        assert_eq!(fs::read(home.path().join("free")).unwrap(), b"new");
+        assert_eq!(fs::read(home.path().join("file")).unwrap(), b"old");
+    }
+
+    #[test]
+    fn bytes_are_counted_in_all_directories_but_one_and_not_through_links() {
+        let (home, dir) = dir();
+        fs::create_dir_all(home.path().join("a/b")).unwrap();
+        fs::create_dir_all(home.path().join("not")).unwrap();
+        for path in ["one", "a/two", "a/b/three", "not/four"] {
+            fs::write(home.path().join(path), [0; 10]).unwrap();
+        }
+        symlink(home.path(), home.path().join("a/up")).unwrap();
+        symlink(home.path().join("one"), home.path().join("a/link")).unwrap();
+        assert_eq!(dir.bytes("not").unwrap(), 30);
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let (home, dir) = dir();
+        unistd::mkfifo(&home.path().join("pipe"), Mode::S_IRWXU).unwrap();
+        assert!(dir.read("pipe").is_err());
+        assert!(dir.lock("pipe").is_err());
+        assert_eq!(dir.find("pipe").unwrap(), Found::Other);
+    }
+
+    fn dir() -> (tempfile::TempDir, Dir) {
+        let home = tempfile::tempdir().unwrap();
+        let dir = Dir::open(home.path()).unwrap();
+        (home, dir)
+    }
 }

@@ -233,3 +233,31 @@ impl fmt::Debug for FetchFile<'_> {
         write!(f, "fetch of {:?} from {}", self.from, self.peer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::FILES;
+    use crate::registry;
+
+    #[tokio::test]
+    async fn a_peer_that_says_to_have_sent_what_has_not_come_is_not_believed() {
+        let home = tempfile::tempdir().unwrap();
+        let node = |name: &str| Node::builder().name(name).home(home.path()).start();
+        let (shop, client) = (node("shop").await.unwrap(), node("client").await.unwrap());
+        let names = shop.mesh().registry.list();
+        let (name, honest) = names.iter().find(|(name, _)| name == FILES).unwrap();
+        assert!(shop.mesh().registry.remove(name, honest.id()));
+        let liar = pleiad_task::spawn(async |mut mailbox: Mailbox<Request>| {
+            while let Some(Request::Fetch(_, reply)) = mailbox.recv().await {
+                reply.send(Ok(()));
+            }
+        });
+        registry::register(shop.mesh(), FILES, &liar).unwrap();
+
+        let peer = client.peer("shop").await.unwrap();
+        let fetched = client.fetch_file(&peer, "x").to(home.path().join("x")).await;
+        assert!(matches!(fetched, Err(FileError::Misunderstood { .. })), "{fetched:?}");
+        assert!(!home.path().join("x").exists());
+    }
+}

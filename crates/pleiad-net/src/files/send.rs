@@ -114,21 +114,25 @@ impl Source {
                 return Err(Unsent::Lost(String::new()));
             }
         }
+        let mut buffer = vec![0; FILE_CHUNK_BYTES];
         while at < self.about.bytes {
             let left = usize::try_from(self.about.bytes - at).unwrap_or(usize::MAX);
-            let mut bytes = vec![0; left.min(FILE_CHUNK_BYTES)];
-            self.file.read_exact_at(&mut bytes, at).map_err(|error| match error.kind() {
+            buffer.truncate(left);
+            self.file.read_exact_at(&mut buffer, at).map_err(|error| match error.kind() {
                 io::ErrorKind::UnexpectedEof => Unsent::Changed,
                 _ => Unsent::Disk(error),
             })?;
-            hasher.update(&bytes);
-            let end = at + bytes.len() as u64;
-            let part = Part::Chunk { offset: at, bytes };
+            hasher.update(&buffer);
+            let part = Part::Chunk { offset: at, bytes: std::mem::take(&mut buffer) };
             let encoded = encode(&part)?;
-            if to.blocking_send(Read::Chunk(encoded, end)).is_err() {
+            // It is used again.
+            if let Part::Chunk { bytes, .. } = part {
+                buffer = bytes;
+            }
+            at += buffer.len() as u64;
+            if to.blocking_send(Read::Chunk(encoded, at)).is_err() {
                 return Err(Unsent::Lost(String::new()));
             }
-            at = end;
         }
         self.check_unchanged()?;
         Ok(hasher.finalize().into())
