@@ -89,7 +89,8 @@
 //!
 //! With the feature `net`, a program may be a **node**: its tasks are found by name and reached from other
 //! processes and machines, over TLS, as if they were here. `Node::start` begins it. Messages are then what
-//! serde can write and read, and may contain references and replies as ever.
+//! serde can write and read, and may contain references and replies as ever. Files go from node to node by
+//! `Node::send_file` and `Node::fetch_file`.
 //!
 //! # Streams
 //!
@@ -118,8 +119,10 @@ pub use jobs::*;
 #[cfg(feature = "net")]
 mod mesh {
     pub use pleiad_net::{
-        ConnectError, InviteError, LocateError, Message, Node, NodeBuilder, NodeId, Peer,
-        PeerEvent, PeerEvents, RegisterError, StartError as NodeStartError,
+        ConnectError, FetchFile, FileArrived, FileError, FileEvent, FileEvents, FileFetched,
+        FilePathError, FileProgress, FileRefusal, FileSent, InviteError, LocateError, Message,
+        Node, NodeBuilder, NodeId, Peer, PeerEvent, PeerEvents, RegisterError, SendFile,
+        StartError as NodeStartError,
     };
 }
 
