@@ -63,6 +63,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "rcgen",
             "rustls",
             "serde",
+            "serde_bytes",
             "thiserror",
             "tokio",
             "tokio-rustls",

@@ -6,14 +6,19 @@ use std::time::Duration;
 
 use pleiad_proto::wire::{Hello, VERSION_NEWEST, VERSION_OLDEST};
 use pleiad_types::NodeId;
-use pleiad_types::limits::{LOST_AFTER, LOST_AFTER_MIN, NAME_BYTES_MAX};
+use pleiad_types::limits::{
+    FILE_BYTES_MAX, FILES_BYTES_MAX, LOST_AFTER, LOST_AFTER_MIN, NAME_BYTES_MAX,
+};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 
 use crate::addresses::Target;
 use crate::discovery::{Announcement, Reached};
 use crate::error::StartError;
+use crate::files::Request;
+use crate::files::{FILES, FileOptions, Files};
 use crate::find::Discovery;
+use crate::kind::Kind;
 use crate::mesh::{Mesh, random};
 use crate::node::Node;
 use crate::own::{self, OwnThread};
@@ -35,6 +40,7 @@ pub struct NodeBuilder {
     trust: Trust,
     home: Option<PathBuf>,
     lost_after: Duration,
+    files: FileOptions,
 }
 
 #[derive(Debug)]
@@ -58,6 +64,11 @@ impl NodeBuilder {
             trust: Trust::Home,
             home: None,
             lost_after: LOST_AFTER,
+            files: FileOptions {
+                directory: None,
+                file_bytes_max: FILE_BYTES_MAX,
+                files_bytes_max: FILES_BYTES_MAX,
+            },
         }
     }
 
@@ -139,6 +150,29 @@ impl NodeBuilder {
         self
     }
 
+    /// Has a directory in which other nodes may [put](Node::send_file), [fetch](Node::fetch_file) and
+    /// [delete](Node::delete_file) files, and nowhere else. It is made if there is none. Default: none, so
+    /// that others can do none of this.
+    ///
+    /// Parts of files that are not whole are kept in it too, under `.pleiad-parts`, for at most a day.
+    pub fn files(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.files.directory = Some(directory.into());
+        self
+    }
+
+    /// The largest file that it takes, in bytes. Default: 64 GiB.
+    pub fn file_bytes_max(mut self, bytes: u64) -> Self {
+        self.files.file_bytes_max = bytes;
+        self
+    }
+
+    /// How large all files in its directory may be together, in bytes. Default: 1 TiB. Those that are on
+    /// their way, and parts that are kept, count too.
+    pub fn files_bytes_max(mut self, bytes: u64) -> Self {
+        self.files.files_bytes_max = bytes;
+        self
+    }
+
     /// Starts it.
     ///
     /// # Errors
@@ -154,6 +188,7 @@ impl NodeBuilder {
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
             return Err(StartError::NameLength(name.len()));
         }
+        let files = self.open_files(&near).await?;
         let (member, home) = self.member_and_home().await?;
         let own = OwnThread::start().map_err(StartError::Thread)?;
         let listeners = self.listeners(own.handle()).await?;
@@ -184,13 +219,25 @@ impl NodeBuilder {
             let target = Target::of_peer(peer, DEFAULT_PORT)?;
             own.handle().spawn(own::want(mesh.clone(), target));
         }
+        let serving = files.serve(&mesh);
+        if let Err(error) = mesh.register(FILES, &serving, Kind::of_task::<Request>(), None) {
+            tracing::warn!(%error, "no files are taken");
+        }
         let directory = home.as_deref().map(|home: &Path| home.join("run"));
         let discovery = if self.discovery {
             Discovery::start(&mesh, announcement, bound, directory).await
         } else {
             Discovery::off()
         };
-        Ok(Node::new(mesh, own, discovery))
+        Ok(Node::new(mesh, own, discovery, files))
+    }
+
+    async fn open_files(&self, near: &Handle) -> Result<Arc<Files>, StartError> {
+        let options = self.files.clone();
+        let path = options.directory.clone().unwrap_or_default();
+        let opened = near.spawn_blocking(move || Files::open(&options)).await;
+        let opened = opened.unwrap_or_else(|failed| Err(failed.into()));
+        opened.map_err(|source| StartError::Files { path, source })
     }
 
     /// Who it is, and where its things are, if that is not the usual place.

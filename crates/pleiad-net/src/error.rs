@@ -1,5 +1,6 @@
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pleiad_proto::wire::Refusal;
@@ -37,6 +38,14 @@ pub enum StartError {
     /// It was not let into the cluster.
     #[error(transparent)]
     Join(#[from] JoinError),
+    /// The directory for files is not to be had.
+    #[error("cannot use {path} for files", path = path.display())]
+    Files {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// Its name is empty, or longer than the limit.
     #[error("a node's name has 1 to {NAME_BYTES_MAX} bytes, and this has {0}")]
     NameLength(usize),
@@ -63,6 +72,9 @@ pub enum RegisterError {
     /// The task is of another node.
     #[error("{0} is a task of another node: only that can give it a name")]
     Far(Identity),
+    /// It is for the system's own.
+    #[error("names that begin with ^ are the system's, and {0:?} does: use another")]
+    Reserved(String),
     /// It is empty, or longer than the limit.
     #[error("a name has 1 to {NAME_BYTES_MAX} bytes, and this has {0}")]
     Length(usize),

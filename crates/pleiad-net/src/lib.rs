@@ -10,6 +10,7 @@ mod dead;
 mod discovery;
 mod drive;
 mod error;
+mod files;
 mod find;
 mod greet;
 mod kind;
@@ -39,6 +40,10 @@ pub use discovery::doctor::{
 pub use discovery::here::HereError;
 pub use discovery::network::NetworkError;
 pub use error::{ConnectError, InviteError, LocateError, RegisterError, StartError};
+pub use files::{
+    FetchFile, FileArrived, FileError, FileEvent, FileEvents, FileFetched, FilePathError,
+    FileProgress, FileRefusal, FileSent, SendFile,
+};
 pub use locate::Locate;
 pub use message::Message;
 pub use node::Node;

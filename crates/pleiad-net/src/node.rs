@@ -13,6 +13,7 @@ use crate::builder::NodeBuilder;
 use crate::channel::{self, locate::LocateChannel};
 use crate::discovery::doctor::Facts;
 use crate::error::{ConnectError, InviteError, RegisterError, StartError};
+use crate::files::Files;
 use crate::find::Discovery;
 use crate::greet;
 use crate::kind::Kind;
@@ -39,6 +40,7 @@ struct Inner {
     mesh: Arc<Mesh>,
     own: OwnThread,
     discovery: Mutex<Discovery>,
+    files: Arc<Files>,
 }
 
 impl Node {
@@ -57,8 +59,13 @@ impl Node {
         NodeBuilder::new()
     }
 
-    pub(crate) fn new(mesh: Arc<Mesh>, own: OwnThread, discovery: Discovery) -> Self {
-        Self { inner: Arc::new(Inner { mesh, own, discovery: Mutex::new(discovery) }) }
+    pub(crate) fn new(
+        mesh: Arc<Mesh>,
+        own: OwnThread,
+        discovery: Discovery,
+        files: Arc<Files>,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { mesh, own, discovery: Mutex::new(discovery), files }) }
     }
 
     fn discovery(&self) -> MutexGuard<'_, Discovery> {
@@ -67,6 +74,10 @@ impl Node {
 
     pub(crate) fn mesh(&self) -> &Arc<Mesh> {
         &self.inner.mesh
+    }
+
+    pub(crate) fn files(&self) -> &Arc<Files> {
+        &self.inner.files
     }
 
     /// Its number: another one for each start.
@@ -98,6 +109,9 @@ impl Node {
     ///
     /// See [`RegisterError`].
     pub fn register<M: Message>(&self, name: &str, task: &TaskRef<M>) -> Result<(), RegisterError> {
+        if name.starts_with('^') {
+            return Err(RegisterError::Reserved(name.to_owned()));
+        }
         self.mesh().register(name, task, Kind::of_task::<M>(), None)
     }
 
@@ -355,9 +369,11 @@ impl Node {
         self.discovery().facts(self.mesh())
     }
 
-    /// The names that this node has given, in order, and who has them.
+    /// The names that this node has given, in order, and who has them; without those of the system.
     pub fn names(&self) -> Vec<(String, AnyTask)> {
-        self.mesh().registry.list()
+        let mut names = self.mesh().registry.list();
+        names.retain(|(name, _)| !name.starts_with('^'));
+        names
     }
 
     // ---- members ----

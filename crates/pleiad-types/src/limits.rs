@@ -217,3 +217,42 @@ pub const CHANNEL_FORWARDED_MAX: usize = 64;
 
 /// Time that the node of a channel has, after a time limit has passed there, to say what was reached.
 pub const CHANNEL_ANSWER_GRACE: Duration = Duration::from_millis(500);
+
+/// A file that a node takes from others, unless it says otherwise: images of disks fit, an endless one
+/// is stopped.
+pub const FILE_BYTES_MAX: u64 = 64 << 30;
+
+/// All files in the directory for files of others, unless the node says otherwise. That the disk is not
+/// filled by mistake; whoever has more to keep knows.
+pub const FILES_BYTES_MAX: u64 = 1 << 40;
+
+/// The part of a file that travels in one message. Four are on the way at once, see
+/// [`STREAM_BYTES_MAX`].
+pub const FILE_CHUNK_BYTES: usize = 1 << 20;
+
+/// Where a file goes in a directory for files, all names of directories included.
+pub const FILE_PATH_BYTES_MAX: usize = 1024;
+
+/// Files that a node sends at once; further ones wait for their turn. Each has a thread that reads, and
+/// more of them do not go faster together.
+pub const FILES_SENT_AT_ONCE: usize = 4;
+
+/// Files that a node takes at once; further ones are refused. Each has a thread that writes, of 512
+/// that a runtime has for all.
+pub const FILES_TAKEN_AT_ONCE: usize = 64;
+
+/// Time without progress after which the transfer of a file is given up, unless it says otherwise.
+pub const FILE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A disk that is slower than this in bytes a second is taken for broken by who waits for a file to be
+/// read over there.
+pub const FILE_SPEED_MIN: u64 = 50_000_000;
+
+/// Time after which a node gives up a file of which nothing more comes, though the sender is there.
+pub const FILE_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// Parts of files that are kept, for their transfer to go on; beyond it, the oldest goes.
+pub const FILE_PARTS_MAX: usize = 64;
+
+/// How long they are kept: a night and a morning.
+pub const FILE_PART_AGE_MAX: Duration = Duration::from_secs(24 * 3600);

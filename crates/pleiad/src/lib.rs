@@ -89,7 +89,8 @@
 //!
 //! With the feature `net`, a program may be a **node**: its tasks are found by name and reached from other
 //! processes and machines, over TLS, as if they were here. `Node::start` begins it. Messages are then what
-//! serde can write and read, and may contain references and replies as ever.
+//! serde can write and read, and may contain references and replies as ever. Files go from node to node by
+//! `Node::send_file` and `Node::fetch_file`.
 //!
 //! - `Node::register` and `Node::locate`: tasks. `Node::register_channel` and `Node::channel`: channels.
 //! - A **service** is a function that other nodes may call, or start as a task: `Node::serve` and
@@ -122,10 +123,12 @@ pub use jobs::*;
 #[cfg(feature = "net")]
 mod mesh {
     pub use pleiad_net::{
-        CallError, ConnectError, InviteError, LocateError, Message, Node, NodeBuilder, NodeId,
-        Peer, PeerEvent, PeerEvents, RegisterError, RemoteChannel, RemotePublishError,
-        RemoteService, RemoteSubscribeError, RemoteSubscriber, RemoteTask, Service, ServiceHandle,
-        StartError as NodeStartError, TaskService, WhenBusy,
+        CallError, ConnectError, FetchFile, FileArrived, FileError, FileEvent, FileEvents,
+        FileFetched, FilePathError, FileProgress, FileRefusal, FileSent, InviteError, LocateError,
+        Message, Node, NodeBuilder, NodeId, Peer, PeerEvent, PeerEvents, RegisterError,
+        RemoteChannel, RemotePublishError, RemoteService, RemoteSubscribeError, RemoteSubscriber,
+        RemoteTask, SendFile, Service, ServiceHandle, StartError as NodeStartError, TaskService,
+        WhenBusy,
     };
 }
 
