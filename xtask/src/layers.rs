@@ -62,6 +62,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "rcgen",
             "rustls",
             "serde",
+            "serde_json",
             "thiserror",
             "tokio",
             "tokio-rustls",

@@ -16,6 +16,7 @@ use crate::find::Discovery;
 use crate::mesh::{Mesh, random};
 use crate::node::Node;
 use crate::own::{self, OwnThread};
+use crate::system;
 use crate::trust::{self, ClusterKey, DEFAULT_PORT, Home, Invitation, Member, Pki, Revoked};
 
 /// How a node starts: see [`Node::builder`].
@@ -175,6 +176,7 @@ impl NodeBuilder {
             own.handle().spawn(own::listen(mesh.clone(), listener));
         }
         own.handle().spawn(own::keep_time(mesh.clone()));
+        system::serve(&mesh).map_err(StartError::System)?;
         for peer in &self.peers {
             let target = Target::of_peer(peer, DEFAULT_PORT)?;
             own.handle().spawn(own::want(mesh.clone(), target));

@@ -40,6 +40,9 @@ pub enum StartError {
     /// Its name is empty, or longer than the limit.
     #[error("a node's name has 1 to {NAME_BYTES_MAX} bytes, and this has {0}")]
     NameLength(usize),
+    /// Its own tasks have got no names.
+    #[error("the node's own tasks did not start")]
+    System(#[source] RegisterError),
 }
 
 /// Why a name was not given.
@@ -63,6 +66,9 @@ pub enum RegisterError {
     /// It is empty, or longer than the limit.
     #[error("a name has 1 to {NAME_BYTES_MAX} bytes, and this has {0}")]
     Length(usize),
+    /// It is for the system's own.
+    #[error("names that begin with ^ are the system's, and {0:?} does: use another")]
+    Reserved(String),
 }
 
 /// Why nothing was found by a name.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pleiad_types::limits::ADDRESSES_MAX;
+use tokio::sync::watch;
 
 use crate::addresses::{AddressError, Interface, reachable};
 use crate::discovery::doctor::{DiscoveryState, Facts, Refused, Unreachable};
@@ -25,6 +26,8 @@ pub(crate) struct Discovery {
     pub(crate) network: Option<Network>,
     /// What does not work.
     pub(crate) problem: Option<String>,
+    /// Ends when all nodes of this machine that were there have been greeted.
+    pub(crate) greetings: Option<watch::Receiver<()>>,
 }
 
 impl Discovery {
@@ -85,9 +88,16 @@ impl Discovery {
         match joined.await {
             Ok(Ok((here, neighbours))) => {
                 let here = Arc::new(here);
+                let (greeting, greetings) = watch::channel(());
                 for neighbour in neighbours {
-                    mesh.own().spawn(greet_neighbour(mesh.clone(), here.clone(), neighbour));
+                    let (greeting, greet) =
+                        (greeting.clone(), greet_neighbour(mesh.clone(), here.clone(), neighbour));
+                    mesh.own().spawn(async move {
+                        greet.await;
+                        drop(greeting);
+                    });
                 }
+                discovery.greetings = Some(greetings);
                 discovery.here = Some(here);
             }
             Ok(Err(error)) => discovery.fail(&error),
@@ -161,7 +171,12 @@ async fn greet_neighbour(mesh: Arc<Mesh>, here: Arc<Here>, neighbour: Neighbour)
     let mut is_refused = !neighbour.addresses.is_empty();
     for address in &neighbour.addresses {
         match greet::dial(&mesh, *address).await {
-            Ok(_) => return,
+            Ok(reached) => {
+                if let greet::Reached::Peer(node) = reached {
+                    greet::until_online(&mesh, node).await;
+                }
+                return;
+            }
             Err(error) => {
                 is_refused &= is_refusal(&error);
                 if !is_refusal(&error) {

@@ -42,6 +42,21 @@ pub(crate) async fn dial(mesh: &Arc<Mesh>, address: SocketAddr) -> Result<Reache
         .unwrap_or(Err(ConnectError::TimedOut { address, after: GREETING_TIMEOUT }))
 }
 
+/// Waits until a peer that was just reached is there.
+pub(crate) async fn until_online(mesh: &Arc<Mesh>, node: NodeId) -> Option<Arc<Link>> {
+    let mut changes = mesh.watch();
+    let found = async {
+        loop {
+            let online = mesh.online();
+            if let Some((_, link)) = online.into_iter().find(|(_, link)| link.peer == node) {
+                return Some(link);
+            }
+            changes.changed().await.ok()?;
+        }
+    };
+    tokio::time::timeout(GREETING_TIMEOUT, found).await.ok().flatten()
+}
+
 /// Connects a lane of a link, by the addresses that its peer has said.
 pub(crate) async fn connect(mesh: &Arc<Mesh>, link: &Arc<Link>, lane: LaneKind) {
     let about = link.about();

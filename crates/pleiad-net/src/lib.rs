@@ -19,6 +19,7 @@ mod node;
 mod own;
 mod peer;
 mod registry;
+mod system;
 mod trust;
 
 pub use addresses::AddressError;
@@ -34,6 +35,7 @@ pub use message::Message;
 pub use node::Node;
 pub use peer::{Peer, PeerEvent, PeerEvents};
 pub use pleiad_types::NodeId;
+pub use system::{NameInfo, NodeInfo, PeerInfo, System, SystemError, TaskList, TaskSummary};
 pub use trust::{
     ClusterKey, DEFAULT_PORT, Fingerprint, HandshakeError, Home, Invitation, Invitations,
     IssueError, Issued, JoinError, KeyError, Member, ParseFingerprintError, ParseInvitationError,

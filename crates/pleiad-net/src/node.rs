@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pleiad_task::far::{self, Reference, shape::shape_of};
 use pleiad_task::{AnyTask, TaskRef};
 use pleiad_types::NodeId;
 use pleiad_types::limits::GOODBYE_TIMEOUT;
@@ -12,7 +11,7 @@ use pleiad_types::limits::GOODBYE_TIMEOUT;
 use crate::addresses::Target;
 use crate::builder::NodeBuilder;
 use crate::discovery::doctor::Facts;
-use crate::error::{ConnectError, InviteError, RegisterError, StartError};
+use crate::error::{ConnectError, InviteError, LocateError, RegisterError, StartError};
 use crate::find::Discovery;
 use crate::greet::{self, Reached};
 use crate::link::Link;
@@ -21,7 +20,9 @@ use crate::mesh::{self, Mesh};
 use crate::message::Message;
 use crate::own::OwnThread;
 use crate::peer::{Peer, PeerEvents};
-use crate::registry::Registered;
+use crate::registry::{self, is_reserved};
+use crate::system::System;
+use crate::system::json::{self, Json};
 use crate::trust::{DEFAULT_PORT, Fingerprint, Invitation, KeyError};
 
 /// This process, as a part of the mesh: what other nodes find here, and the way to them.
@@ -90,31 +91,17 @@ impl Node {
     // ---- names ----
 
     /// Gives a task of this process a name, by which all nodes [locate](Self::locate) it, until it ends. A
-    /// task may have several names. A name keeps its mailbox open.
+    /// task may have several names. A name keeps its mailbox open. Names that begin with `^` are those of
+    /// pleiad's own tasks.
     ///
     /// # Errors
     ///
     /// See [`RegisterError`].
     pub fn register<M: Message>(&self, name: &str, task: &TaskRef<M>) -> Result<(), RegisterError> {
-        let Reference::Here(inlet) = far::travelling(task) else {
-            return Err(RegisterError::Far(task.identity()));
-        };
-        let id = task.id();
-        let inlet = self.mesh().share_inlet(id.number(), inlet);
-        let shape = shape_of::<M>();
-        let registered = Registered { inlet, shape: shape.hash, text: shape.text.clone() };
-        self.mesh().registry.insert(name, registered)?;
-        let (mesh, owned) = (Arc::downgrade(self.mesh()), name.to_owned());
-        far::monitor(&task.any(), move |_| {
-            if let Some(mesh) = mesh.upgrade() {
-                mesh.registry.remove(&owned, id);
-            }
-        });
-        for link in self.mesh().links() {
-            link.with_session(|session| session.registered(name));
-            link.work();
+        if is_reserved(name) {
+            return Err(RegisterError::Reserved(name.to_owned()));
         }
-        Ok(())
+        registry::register(self.mesh(), name, task, Json::Message(json::inlet(task)))
     }
 
     /// Takes a name away again. Whether the task had it.
@@ -128,7 +115,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// See [`LocateError`](crate::LocateError).
+    /// See [`LocateError`].
     ///
     /// # Cancel safety
     ///
@@ -166,22 +153,8 @@ impl Node {
             Err(failure)
         });
         let node = dialled.await.map_err(|_| ConnectError::Closed)??;
-        self.peer_of(node).await.ok_or(ConnectError::Closed)
-    }
-
-    /// Waits until a peer that is just being greeted is there.
-    async fn peer_of(&self, node: NodeId) -> Option<Peer> {
-        let mut changes = self.mesh().watch();
-        let found = async {
-            loop {
-                let online = self.mesh().online();
-                if let Some((_, link)) = online.into_iter().find(|(_, link)| link.peer == node) {
-                    return Some(Peer::new(link));
-                }
-                changes.changed().await.ok()?;
-            }
-        };
-        tokio::time::timeout(greet::GREETING_TIMEOUT, found).await.ok().flatten()
+        let link = greet::until_online(self.mesh(), node).await;
+        link.map(Peer::new).ok_or(ConnectError::Closed)
     }
 
     /// The peers that are there, in the order in which they came.
@@ -201,6 +174,19 @@ impl Node {
                 return Some(peer);
             }
             changes.changed().await.ok()?;
+        }
+    }
+
+    /// Waits until all nodes of this machine that were there when this one started are its peers, or do
+    /// not answer. Others, on the network, come whenever they answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn greeted_neighbours(&self) {
+        let greetings = self.discovery().greetings.clone();
+        if let Some(mut greetings) = greetings {
+            while greetings.changed().await.is_ok() {}
         }
     }
 
@@ -248,7 +234,23 @@ impl Node {
 
     /// The names that this node has given, in order, and who has them.
     pub fn names(&self) -> Vec<(String, AnyTask)> {
-        self.mesh().registry.list()
+        let mut names = self.mesh().registry.list();
+        names.retain(|(name, _)| !is_reserved(name));
+        names
+    }
+
+    /// Asks a peer about itself: its tasks, names and peers; see [`System`]. Every node tells other members
+    /// of its cluster, and nobody else.
+    ///
+    /// # Errors
+    ///
+    /// [`LocateError::WrongType`] if the peer has another release of pleiad; [`LocateError::PeerLost`].
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn system(&self, peer: &Peer) -> Result<System, LocateError> {
+        System::of(self.mesh(), peer).await
     }
 
     // ---- members ----

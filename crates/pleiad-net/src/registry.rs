@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pleiad_task::far::Inlet;
-use pleiad_task::{AnyTask, TaskId};
+use pleiad_task::far::{self, Inlet, Reference, shape::shape_of};
+use pleiad_task::{AnyTask, TaskId, TaskRef};
 use pleiad_types::limits::NAME_BYTES_MAX;
 
 use crate::error::RegisterError;
+use crate::mesh::Mesh;
+use crate::message::Message;
+use crate::system::json::Json;
 
 #[derive(Default)]
 pub(crate) struct Registry {
@@ -20,6 +23,16 @@ pub(crate) struct Registered {
     pub(crate) shape: u64,
     /// What it takes, for people.
     pub(crate) text: String,
+    /// For those who have nothing but JSON.
+    pub(crate) json: Json,
+}
+
+/// Names that begin so are those of pleiad's own tasks.
+const RESERVED: char = '^';
+
+/// Whether no user may give this name.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name.starts_with(RESERVED)
 }
 
 impl Registry {
@@ -66,14 +79,32 @@ impl Registry {
         Some(if fits { Ok(known.inlet.clone()) } else { Err(known.text.clone()) })
     }
 
+    /// How JSON comes to what has this name.
+    pub(crate) fn json(&self, name: &str) -> Option<Json> {
+        self.names().get(name).map(|known| known.json.clone())
+    }
+
     /// All names, in order, and who has them.
     pub(crate) fn list(&self) -> Vec<(String, AnyTask)> {
-        let names = self.names();
-        let mut list: Vec<_> =
-            names.iter().map(|(name, known)| (name.clone(), known.inlet.any())).collect();
-        drop(names);
-        list.sort_by(|a, b| a.0.cmp(&b.0));
+        self.sorted(|name, known| (name.to_owned(), known.inlet.any()))
+    }
+
+    /// The names that users have given, in order; who has them, what it takes, and whether it is a
+    /// service.
+    pub(crate) fn describe(&self) -> Vec<(String, AnyTask, String, bool)> {
+        let mut list = self.sorted(|name, known| {
+            let is_service = matches!(known.json, Json::Call(_));
+            (name.to_owned(), known.inlet.any(), known.text.clone(), is_service)
+        });
+        list.retain(|(name, ..)| !is_reserved(name));
         list
+    }
+
+    fn sorted<T>(&self, show: impl Fn(&str, &Registered) -> T) -> Vec<T> {
+        let names = self.names();
+        let mut names: Vec<_> = names.iter().collect();
+        names.sort_unstable_by_key(|(name, _)| *name);
+        names.into_iter().map(|(name, known)| show(name, known)).collect()
     }
 
     /// All names are free again.
@@ -81,4 +112,33 @@ impl Registry {
         let names = std::mem::take(&mut *self.names());
         drop(names);
     }
+}
+
+/// Gives a task of this process a name, also one of the system's own, and tells those who look for it.
+/// `json`: what becomes of JSON for it.
+pub(crate) fn register<M: Message>(
+    mesh: &Arc<Mesh>,
+    name: &str,
+    task: &TaskRef<M>,
+    json: Json,
+) -> Result<(), RegisterError> {
+    let Reference::Here(inlet) = far::travelling(task) else {
+        return Err(RegisterError::Far(task.identity()));
+    };
+    let id = task.id();
+    let inlet = mesh.share_inlet(id.number(), inlet);
+    let shape = shape_of::<M>();
+    let registered = Registered { inlet, shape: shape.hash, text: shape.text.clone(), json };
+    mesh.registry.insert(name, registered)?;
+    let (weak, owned) = (Arc::downgrade(mesh), name.to_owned());
+    far::monitor(&task.any(), move |_| {
+        if let Some(mesh) = weak.upgrade() {
+            mesh.registry.remove(&owned, id);
+        }
+    });
+    for link in mesh.links() {
+        link.with_session(|session| session.registered(name));
+        link.work();
+    }
+    Ok(())
 }
