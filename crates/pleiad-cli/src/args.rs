@@ -1,5 +1,7 @@
 //! The command line.
 
+mod mesh;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use pleiad::Cpus;
 use crate::source::Array;
 use crate::units;
 
+pub(crate) use mesh::{Bench, Call, Doctor, Events, Node, Peers, Place, Reach, Send, Tasks, Token};
+
 /// Jobs at once that may be asked for: each takes processes and descriptors.
 const AT_ONCE_MAX: u32 = 10_000;
 
@@ -17,7 +21,8 @@ const AT_ONCE_MAX: u32 = 10_000;
 #[command(
     name = "pleiad",
     version,
-    about = "Runs jobs on every core you own",
+    about = "Runs jobs on every core you own, and talks to tasks on every machine",
+    after_help = EXIT_HELP,
     max_term_width = 100
 )]
 pub(crate) struct Cli {
@@ -31,6 +36,24 @@ pub(crate) enum Command {
     Run(Box<Run>),
     /// Run one program in the foreground under limits, and end all that it started with it
     Launch(Box<Launch>),
+    /// Be a node: print texts that are sent to it, and who comes and goes
+    Node(Box<Node>),
+    /// List the nodes that are there
+    Peers(Peers),
+    /// List the tasks of the nodes
+    Tasks(Tasks),
+    /// Send a message to a task on some node
+    Send(Send),
+    /// Call a service on some node, and print its result
+    Call(Call),
+    /// Print who comes and goes
+    Events(Events),
+    /// Invite another machine into the cluster
+    Token(Token),
+    /// Say what is known of the network here, and why nobody is found
+    Doctor(Doctor),
+    /// Measure how fast messages are, beside raw TCP
+    Bench(Box<Bench>),
     /// Print the version
     Version,
 }
@@ -267,6 +290,10 @@ pub(crate) struct Variable {
     pub(crate) name: OsString,
     pub(crate) value: OsString,
 }
+
+const EXIT_HELP: &str = "\
+Exit status of those that talk to nodes:
+  0 done · 1 failed · 2 the command line is wrong · 3 nobody is reached · 124 no answer in time";
 
 // clap takes the placeholder of the number for a line break, unless a style, here none, begins in it.
 const RUN_HELP: &str = "\

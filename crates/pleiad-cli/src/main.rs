@@ -7,6 +7,7 @@ mod json;
 mod kept;
 mod launch;
 mod lines;
+mod mesh;
 mod order;
 mod outcome;
 mod plan;
@@ -34,6 +35,15 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Launch(args) => launch::launch(*args),
+        Command::Node(args) => mesh::node::run(&args),
+        Command::Peers(args) => mesh::peers::run(&args),
+        Command::Tasks(args) => mesh::tasks::run(&args),
+        Command::Send(args) => mesh::send::send(&args),
+        Command::Call(args) => mesh::send::call(&args),
+        Command::Events(args) => mesh::events::run(&args),
+        Command::Token(args) => mesh::token::run(&args),
+        Command::Doctor(args) => mesh::doctor::run(&args),
+        Command::Bench(args) => mesh::bench::run(&args),
         Command::Version => version(),
     };
     match done {

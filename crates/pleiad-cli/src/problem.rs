@@ -13,6 +13,16 @@ impl Problem {
         Self { code: 2, error: error.into() }
     }
 
+    /// There is nobody to talk to.
+    pub(crate) fn nobody(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: 3, error: error.into() }
+    }
+
+    /// It took too long.
+    pub(crate) fn timed_out(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: 124, error: error.into() }
+    }
+
     /// Something failed on the way.
     pub(crate) fn failure(error: impl Into<anyhow::Error>) -> Self {
         Self { code: 1, error: error.into() }

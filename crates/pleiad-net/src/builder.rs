@@ -18,10 +18,11 @@ use crate::error::StartError;
 use crate::files::Request;
 use crate::files::{FILES, FileOptions, Files};
 use crate::find::Discovery;
-use crate::kind::Kind;
 use crate::mesh::{Mesh, random};
 use crate::node::Node;
 use crate::own::{self, OwnThread};
+use crate::registry::Offer;
+use crate::system;
 use crate::trust::{self, ClusterKey, DEFAULT_PORT, Home, Invitation, Member, Pki, Revoked};
 
 /// Connections that wait to be accepted: a thousand nodes that come at once. The system makes whoever is
@@ -215,12 +216,13 @@ impl NodeBuilder {
             own.handle().spawn(own::listen(mesh.clone(), listener));
         }
         own.handle().spawn(own::keep_time(mesh.clone()));
+        system::serve(&mesh).map_err(StartError::System)?;
         for peer in &self.peers {
             let target = Target::of_peer(peer, DEFAULT_PORT)?;
             own.handle().spawn(own::want(mesh.clone(), target));
         }
         let serving = files.serve(&mesh);
-        if let Err(error) = mesh.register(FILES, &serving, Kind::of_task::<Request>(), None) {
+        if let Err(error) = mesh.register(FILES, &serving, Offer::of_system::<Request>()) {
             tracing::warn!(%error, "no files are taken");
         }
         let directory = home.as_deref().map(|home: &Path| home.join("run"));

@@ -8,6 +8,8 @@ use crate::error::RegisterError;
 use crate::kind::Kind;
 use crate::mesh::Mesh;
 use crate::message::Message;
+use crate::registry::{Offer, Subject};
+use crate::system::json::Json;
 
 pub(crate) mod error;
 pub(crate) mod forward;
@@ -33,5 +35,11 @@ pub(crate) fn register<T: Message + Clone>(
     let builder = TaskBuilder::new().name(name).daemon(true).on(mesh.near());
     let task = builder.spawn(|mailbox| host.run(mailbox)).detach();
     // If the name is taken, the task has nobody who could send to it, and ends.
-    mesh.register(name, &task, Kind::of_channel::<T>(), Some(Box::new(channel.clone())))
+    let subject: Subject = Box::new(channel.clone());
+    let offer = Offer {
+        kind: Kind::of_channel::<T>(),
+        json: Json::None("a channel"),
+        subject: Some(subject),
+    };
+    mesh.register(name, &task, offer)
 }

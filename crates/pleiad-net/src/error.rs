@@ -49,6 +49,9 @@ pub enum StartError {
     /// Its name is empty, or longer than the limit.
     #[error("a node's name has 1 to {NAME_BYTES_MAX} bytes, and this has {0}")]
     NameLength(usize),
+    /// Its own tasks have got no names.
+    #[error("the node's own tasks did not start")]
+    System(#[source] RegisterError),
 }
 
 /// Why a name was not given.

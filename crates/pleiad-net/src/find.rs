@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pleiad_types::limits::ADDRESSES_MAX;
+use tokio::sync::watch;
 
 use crate::addresses::{AddressError, Interface, reachable};
 use crate::discovery::doctor::{DiscoveryState, Facts, Refused, Unreachable};
@@ -23,6 +24,8 @@ pub(crate) struct Discovery {
     pub(crate) network: Option<Network>,
     /// What does not work.
     pub(crate) problem: Option<String>,
+    /// Ends when all nodes of this machine that were there have been greeted.
+    pub(crate) greetings: Option<watch::Receiver<()>>,
 }
 
 impl Discovery {
@@ -83,9 +86,16 @@ impl Discovery {
         match joined.await {
             Ok(Ok((here, neighbours))) => {
                 let here = Arc::new(here);
+                let (greeting, greetings) = watch::channel(());
                 for neighbour in neighbours {
-                    mesh.own().spawn(greet_neighbour(mesh.clone(), here.clone(), neighbour));
+                    let (greeting, greet) =
+                        (greeting.clone(), greet_neighbour(mesh.clone(), here.clone(), neighbour));
+                    mesh.own().spawn(async move {
+                        greet.await;
+                        drop(greeting);
+                    });
                 }
+                discovery.greetings = Some(greetings);
                 discovery.here = Some(here);
             }
             Ok(Err(error)) => discovery.fail(&error),
@@ -161,7 +171,7 @@ async fn greet_neighbour(mesh: Arc<Mesh>, here: Arc<Here>, neighbour: Neighbour)
     tracing::debug!(name, process, "a node of this machine");
     let mut is_refused = !neighbour.addresses.is_empty();
     for address in &neighbour.addresses {
-        match greet::dial(&mesh, *address).await {
+        match greet::reach(&mesh, *address).await {
             Ok(_) => return,
             Err(error) => {
                 is_refused &= greet::is_nobody_there(&error);

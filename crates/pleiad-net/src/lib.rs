@@ -23,6 +23,7 @@ mod own;
 mod peer;
 mod registry;
 mod service;
+mod system;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;
@@ -55,6 +56,7 @@ pub use service::remote::{Call, RemoteService};
 pub use service::serve::{Serve, ServiceHandle, WhenBusy};
 pub use service::started::{RemoteTask, Start};
 pub use service::{Service, TaskService};
+pub use system::{NameInfo, NodeInfo, PeerInfo, System, SystemError, TaskList, TaskSummary};
 pub use trust::{
     ClusterKey, DEFAULT_PORT, Fingerprint, HandshakeError, Home, Invitation, Invitations,
     IssueError, Issued, JoinError, KeyError, Member, ParseFingerprintError, ParseInvitationError,

@@ -12,7 +12,7 @@ use crate::addresses::Target;
 use crate::builder::NodeBuilder;
 use crate::channel::{self, locate::LocateChannel};
 use crate::discovery::doctor::Facts;
-use crate::error::{ConnectError, InviteError, RegisterError, StartError};
+use crate::error::{ConnectError, InviteError, LocateError, RegisterError, StartError};
 use crate::files::Files;
 use crate::find::Discovery;
 use crate::greet;
@@ -23,8 +23,10 @@ use crate::mesh::{self, Mesh};
 use crate::message::Message;
 use crate::own::OwnThread;
 use crate::peer::{Peer, PeerEvents};
+use crate::registry::{Offer, is_reserved};
 use crate::service::serve::{self, Serve};
 use crate::service::{Service, locate::LocateService};
+use crate::system::System;
 use crate::trust::{DEFAULT_PORT, Fingerprint, Invitation, KeyError};
 
 /// This process, as a part of the mesh: what other nodes find here, and the way to them.
@@ -103,16 +105,17 @@ impl Node {
     // ---- names ----
 
     /// Gives a task of this process a name, by which all nodes [locate](Self::locate) it, until it ends. A
-    /// task may have several names. A name keeps its mailbox open.
+    /// task may have several names. A name keeps its mailbox open. Names that begin with `^` are those of
+    /// pleiad's own tasks.
     ///
     /// # Errors
     ///
     /// See [`RegisterError`].
     pub fn register<M: Message>(&self, name: &str, task: &TaskRef<M>) -> Result<(), RegisterError> {
-        if name.starts_with('^') {
+        if is_reserved(name) {
             return Err(RegisterError::Reserved(name.to_owned()));
         }
-        self.mesh().register(name, task, Kind::of_task::<M>(), None)
+        self.mesh().register(name, task, Offer::of_task(task))
     }
 
     /// Takes a name away again. Whether the task had it.
@@ -126,7 +129,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// See [`LocateError`](crate::LocateError).
+    /// See [`LocateError`].
     ///
     /// # Cancel safety
     ///
@@ -327,6 +330,19 @@ impl Node {
         }
     }
 
+    /// Waits until all nodes of this machine that were there when this one started are its peers, or do
+    /// not answer. Others, on the network, come whenever they answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn greeted_neighbours(&self) {
+        let greetings = self.discovery().greetings.clone();
+        if let Some(mut greetings) = greetings {
+            while greetings.changed().await.is_ok() {}
+        }
+    }
+
     /// Peers as they come and go: first those that are there.
     pub fn peer_events(&self) -> PeerEvents {
         PeerEvents::new(self.mesh().clone())
@@ -372,8 +388,22 @@ impl Node {
     /// The names that this node has given, in order, and who has them; without those of the system.
     pub fn names(&self) -> Vec<(String, AnyTask)> {
         let mut names = self.mesh().registry.list();
-        names.retain(|(name, _)| !name.starts_with('^'));
+        names.retain(|(name, _)| !is_reserved(name));
         names
+    }
+
+    /// Asks a peer about itself: its tasks, names and peers; see [`System`]. Every node tells other members
+    /// of its cluster, and nobody else.
+    ///
+    /// # Errors
+    ///
+    /// [`LocateError::WrongType`] if the peer has another release of pleiad; [`LocateError::PeerLost`].
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn system(&self, peer: &Peer) -> Result<System, LocateError> {
+        System::of(self.mesh(), peer).await
     }
 
     // ---- members ----

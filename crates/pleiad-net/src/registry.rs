@@ -12,6 +12,7 @@ use crate::error::RegisterError;
 use crate::kind::Kind;
 use crate::mesh::Mesh;
 use crate::message::Message;
+use crate::system::json::{self, Json};
 
 #[derive(Default)]
 pub(crate) struct Registry {
@@ -21,13 +22,41 @@ pub(crate) struct Registry {
 /// Who has a name.
 struct Registered {
     inlet: Arc<dyn Inlet>,
-    kind: Kind,
+    offer: Offer,
+}
+
+/// What stands behind a name, beside the task.
+pub(crate) struct Offer {
+    pub(crate) kind: Kind,
+    /// What becomes of JSON for it.
+    pub(crate) json: Json,
     /// What it stands for, if it is more than a task.
-    subject: Option<Subject>,
+    pub(crate) subject: Option<Subject>,
 }
 
 /// What a task stands for: a channel.
 pub(crate) type Subject = Box<dyn Any + Send + Sync>;
+
+/// Names that begin so are those of pleiad's own tasks.
+const RESERVED: char = '^';
+
+/// Whether no user may give this name.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name.starts_with(RESERVED)
+}
+
+impl Offer {
+    /// A task of a user.
+    pub(crate) fn of_task<M: Message>(task: &TaskRef<M>) -> Self {
+        let json = Json::Message(json::inlet(task));
+        Self { kind: Kind::of_task::<M>(), json, subject: None }
+    }
+
+    /// A task of pleiad's own.
+    pub(crate) fn of_system<M: Message>() -> Self {
+        Self { kind: Kind::of_task::<M>(), json: Json::None("a task of the node"), subject: None }
+    }
+}
 
 impl Mesh {
     /// Gives a task of this node a name until it ends, and tells all who look for it.
@@ -35,15 +64,14 @@ impl Mesh {
         self: &Arc<Self>,
         name: &str,
         task: &TaskRef<M>,
-        kind: Kind,
-        subject: Option<Subject>,
+        offer: Offer,
     ) -> Result<(), RegisterError> {
         let Reference::Here(inlet) = far::travelling(task) else {
             return Err(RegisterError::Far(task.identity()));
         };
         let id = task.id();
         let inlet = self.share_inlet(id.number(), inlet);
-        self.registry.insert(name, Registered { inlet, kind, subject })?;
+        self.registry.insert(name, Registered { inlet, offer })?;
         let (mesh, owned) = (Arc::downgrade(self), name.to_owned());
         far::monitor(&task.any(), move |_| {
             if let Some(mesh) = mesh.upgrade() {
@@ -114,18 +142,36 @@ impl Registry {
     pub(crate) fn find(&self, name: &str, shape: u64) -> Option<Result<Arc<dyn Inlet>, String>> {
         let names = self.names();
         let known = names.get(name).filter(|known| known.inlet.any().exit().is_none())?;
-        let fits = known.kind.hash == shape;
-        Some(if fits { Ok(known.inlet.clone()) } else { Err(known.kind.text.clone()) })
+        let fits = known.offer.kind.hash == shape;
+        Some(if fits { Ok(known.inlet.clone()) } else { Err(known.offer.kind.text.clone()) })
+    }
+
+    /// How JSON comes to what has this name.
+    pub(crate) fn json(&self, name: &str) -> Option<Json> {
+        self.names().get(name).map(|known| known.offer.json.clone())
     }
 
     /// All names, in order, and who has them.
     pub(crate) fn list(&self) -> Vec<(String, AnyTask)> {
-        let names = self.names();
-        let mut list: Vec<_> =
-            names.iter().map(|(name, known)| (name.clone(), known.inlet.any())).collect();
-        drop(names);
-        list.sort_by(|a, b| a.0.cmp(&b.0));
+        self.sorted(|name, known| (name.to_owned(), known.inlet.any()))
+    }
+
+    /// The names that users have given, in order; who has them, what it takes, and whether it is a
+    /// service.
+    pub(crate) fn describe(&self) -> Vec<(String, AnyTask, String, bool)> {
+        let mut list = self.sorted(|name, known| {
+            let is_service = matches!(known.offer.json, Json::Call(_));
+            (name.to_owned(), known.inlet.any(), known.offer.kind.text.clone(), is_service)
+        });
+        list.retain(|(name, ..)| !is_reserved(name));
         list
+    }
+
+    fn sorted<T>(&self, show: impl Fn(&str, &Registered) -> T) -> Vec<T> {
+        let names = self.names();
+        let mut names: Vec<_> = names.iter().collect();
+        names.sort_unstable_by_key(|(name, _)| *name);
+        names.into_iter().map(|(name, known)| show(name, known)).collect()
     }
 
     /// All names are free again.
@@ -137,7 +183,7 @@ impl Registry {
 
 impl Registered {
     fn stands_for<S: PartialEq + 'static>(&self, subject: &S) -> bool {
-        let known = self.subject.as_ref().and_then(|known| known.downcast_ref::<S>());
+        let known = self.offer.subject.as_ref().and_then(|known| known.downcast_ref::<S>());
         known.is_some_and(|known| known == subject)
     }
 }

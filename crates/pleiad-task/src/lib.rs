@@ -89,7 +89,7 @@ pub use pleiad_types::{Backoff, NodeId, limits};
 pub use process::{AtExit, JoinAll, JoinAllError, at_exit, join_all, run_at_exit};
 pub use recipient::{Recipient, RecipientError};
 pub use reference::{TaskRef, WeakTaskRef};
-pub use registry::{TaskInfo, TaskState, tasks, watch_tasks};
+pub use registry::{TaskInfo, TaskState, tasks, tasks_are_watched, watch_tasks};
 pub use reply::Reply;
 pub use send::{Deliver, DeliverError, SendError};
 pub use spawn::{

@@ -73,8 +73,9 @@ pub fn tasks() -> Vec<AnyTask> {
     live
 }
 
+/// Whether [`tasks`] knows of tasks that are spawned: see [`watch_tasks`].
 #[inline]
-pub(crate) fn is_on() -> bool {
+pub fn tasks_are_watched() -> bool {
     ON.load(Ordering::Acquire)
 }
 

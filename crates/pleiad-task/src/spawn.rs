@@ -347,7 +347,7 @@ impl TaskBuilder {
         } else if bits != 0 {
             cell.queue.preset(bits);
         }
-        let watch = registry::is_on();
+        let watch = registry::tasks_are_watched();
         if watch || self.name.is_some() || self.grace.is_some() {
             cell.queue.life_mut(|life, _| {
                 life.name.clone_from(&self.name);

@@ -1,7 +1,8 @@
 //! What is known of the tasks that run. It is switched for the whole process: one test.
 
 use pleiad_task::{
-    AnyTask, Mailbox, TaskBuilder, TaskState, spawn, spawn_future, tasks, watch_tasks,
+    AnyTask, Mailbox, TaskBuilder, TaskState, spawn, spawn_future, tasks, tasks_are_watched,
+    watch_tasks,
 };
 
 async fn serve(mut mailbox: Mailbox<u32>) {
@@ -11,7 +12,9 @@ async fn serve(mut mailbox: Mailbox<u32>) {
 #[tokio::test]
 async fn live_tasks_are_listed_and_say_what_they_do() {
     let before = spawn(serve);
+    assert!(!tasks_are_watched());
     watch_tasks(true);
+    assert!(tasks_are_watched());
     assert!(tasks().is_empty(), "that one began before");
     assert_eq!((before.any().info().received, before.any().info().age), (None, None));
 

@@ -117,6 +117,15 @@ pub const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Names that a peer waits for to appear.
 pub const LOCATES_MAX: usize = 65_536;
 
+/// JSON that is sent to a task or service by its name: somebody has typed it, or a script has made it.
+pub const SYSTEM_JSON_BYTES_MAX: usize = 1 << 20;
+
+/// Calls of services by JSON that a node runs at once; further ones are refused.
+pub const SYSTEM_CALLS_MAX: usize = 64;
+
+/// Tasks, names or peers that a node lists for others: some 2 MiB.
+pub const SYSTEM_LINES_MAX: usize = 10_000;
+
 /// Requests that are answered to find the shape of a type: some 20 ms. An enum of a thousand variants
 /// with ten fields each takes 20,000.
 pub const SHAPE_STEPS_MAX: usize = 1 << 18;

@@ -153,8 +153,8 @@ pub use pleiad_task::{
     Successor, Supervisor, SupervisorMessage, SupervisorRef, SwapError, SwapEvent, SwapMailbox,
     SwapRef, SwapTask, Task, TaskBuilder, TaskId, TaskInfo, TaskRef, TaskState, Timer,
     TryRecvError, WeakTaskRef, WhenFull, at_exit, current, join_all, limits, run_at_exit, spawn,
-    spawn_blocking, spawn_future, spawn_local, spawn_swappable, tasks, try_spawn, try_spawn_future,
-    watch_tasks,
+    spawn_blocking, spawn_future, spawn_local, spawn_swappable, tasks, tasks_are_watched,
+    try_spawn, try_spawn_future, watch_tasks,
 };
 
 /// The programs of the README compile.

@@ -54,6 +54,7 @@ impl World {
     pub(crate) fn pleiad(&self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pleiad"));
         command.args(words).current_dir(self.0.path()).env("LC_ALL", "C.UTF-8");
+        command.env("PLEIAD_HOME", self.path(".home"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -140,8 +140,7 @@ fn listening(facts: &Facts) -> Option<Finding> {
     is_here_only.then(|| {
         finding(
             "This node listens on loopback only, so other machines cannot reach it.",
-            "Make a cluster or join one: then it listens on the network. If you have given it an \
-             address, give another, as in 0.0.0.0:9705.",
+            "If they are to, let it listen on the network, as at 0.0.0.0:9705.",
         )
     })
 }

@@ -238,7 +238,7 @@ impl fmt::Debug for FetchFile<'_> {
 mod tests {
     use super::*;
     use crate::files::FILES;
-    use crate::kind::Kind;
+    use crate::registry::Offer;
 
     #[tokio::test]
     async fn a_peer_that_says_to_have_sent_what_has_not_come_is_not_believed() {
@@ -253,7 +253,7 @@ mod tests {
                 reply.send(Ok(()));
             }
         });
-        shop.mesh().register(FILES, &liar, Kind::of_task::<Request>(), None).unwrap();
+        shop.mesh().register(FILES, &liar, Offer::of_system::<Request>()).unwrap();
 
         let peer = client.peer("shop").await.unwrap();
         let fetched = client.fetch_file(&peer, "x").to(home.path().join("x")).await;

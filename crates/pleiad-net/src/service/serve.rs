@@ -2,16 +2,23 @@ use std::fmt;
 use std::future::{IntoFuture, Ready, ready};
 use std::sync::{Arc, Weak};
 
-use pleiad_task::{AnyTask, Mailbox, NoMessage, TaskBuilder};
+use pleiad_task::{AnyTask, Mailbox, NoMessage, TaskBuilder, WeakTaskRef};
 use pleiad_types::limits::SERVICE_RUNNING;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::error::RegisterError;
 use crate::kind::Kind;
 use crate::mesh::Mesh;
 use crate::message::Message;
+use crate::registry::Offer;
 use crate::service::Service;
+use crate::service::error::CallError;
 use crate::service::host::{Function, Host, Phase};
+use crate::service::remote::RemoteService;
+use crate::service::request::Request;
+use crate::system::json::{self, Json, JsonCall};
+use crate::system::wire::Refusal;
 
 /// Gives a service its function: see [`Node::serve`](crate::Node::serve).
 #[must_use = "it is served when this is awaited"]
@@ -73,11 +80,35 @@ impl<A: Message, R: Message, M: Message> Serve<A, R, M> {
         let host = Host::new(name.into(), function, (at_once, when_busy), near.clone(), known);
         let builder = TaskBuilder::new().name(name).daemon(true).on(&near);
         let task = builder.spawn(|mailbox| host.run(mailbox)).detach();
-        let kind = Kind::of_service::<A, R, M>();
+        let json = Json::Call(json_call(name, task.downgrade(), near));
+        let offer = Offer { kind: Kind::of_service::<A, R, M>(), json, subject: None };
         // If the name is taken, the task has nobody who could send to it, and ends.
-        mesh.register(name, &task, kind, None)?;
+        mesh.register(name, &task, offer)?;
         Ok(ServiceHandle { mesh: Arc::downgrade(&mesh), name, host: task.any(), phase })
     }
+}
+
+/// Calls the function with arguments as JSON.
+fn json_call<A: Message, R: Message, M: Message>(
+    name: &'static str,
+    host: WeakTaskRef<Request<A, R, M>>,
+    near: Handle,
+) -> JsonCall {
+    Arc::new(move |args: String| {
+        let (host, near) = (host.upgrade(), near.clone());
+        Box::pin(async move {
+            let args = json::read::<A>(&args).map_err(Refusal::Json)?;
+            let host = host.ok_or(Refusal::NoSuchName)?;
+            let service = RemoteService::new(name, host, near);
+            let result = async { service.start(args).await?.await }.await;
+            match result {
+                Ok(value) => serde_json::to_string(&value)
+                    .map_err(|error| Refusal::Failed(format!("its result is no JSON: {error}"))),
+                Err(CallError::Busy { .. }) => Err(Refusal::Busy),
+                Err(error) => Err(Refusal::Failed(error.to_string())),
+            }
+        })
+    })
 }
 
 /// A function without a mailbox: when it is to stop, it is dropped at once.

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::current;
+use crate::far::shape;
 use crate::far::target::{Answerer, Arrived, Attached, Encoded};
 use crate::reply::Unanswered;
 
@@ -190,7 +191,21 @@ pub(super) fn arrived(index: u32) -> Result<Arrived, &'static str> {
         }
         _ => Err(ONLY_IN_MESSAGES),
     });
+    if found.as_ref().is_err_and(|why| *why == ONLY_IN_MESSAGES) {
+        // Somebody else's error, who has a text for it: it is not to be found by the next message.
+        return found;
+    }
     found.or_else(problem)
+}
+
+/// What is wrong with a reference or reply that is read from anything but a message of this crate: its
+/// form is of no interest then.
+#[cold]
+pub(super) fn not_an_index<E: serde::de::Error>(error: E) -> E {
+    if !shape::is_tracing() && MODE.with_borrow(|mode| matches!(mode, Mode::Off)) {
+        return E::custom(ONLY_IN_MESSAGES);
+    }
+    error
 }
 
 /// What has arrived, of which nothing is to be made.

@@ -61,7 +61,7 @@ where
                     let _ = M::deserialize(deserializer);
                     return Ok(dead());
                 }
-                let index = u32::deserialize(deserializer)?;
+                let index = u32::deserialize(deserializer).map_err(codec::not_an_index)?;
                 match codec::arrived(index).map_err(D::Error::custom)? {
                     Arrived::Task(reference) => typed(reference)
                         .or_else(|why| codec::problem(&*why).map_err(D::Error::custom)),

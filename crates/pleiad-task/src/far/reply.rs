@@ -170,7 +170,7 @@ where
                 self,
                 deserializer: D,
             ) -> Result<Reply<T>, D::Error> {
-                let index = u32::deserialize(deserializer)?;
+                let index = u32::deserialize(deserializer).map_err(codec::not_an_index)?;
                 if shape::is_tracing() {
                     return Ok(Reply::new(None));
                 }
