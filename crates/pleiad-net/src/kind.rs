@@ -60,6 +60,6 @@ mod tests {
         ];
         let different: std::collections::HashSet<_> = hashes.into_iter().collect();
         assert_eq!(different.len(), hashes.len());
-        assert_eq!(Kind::of_service::<u64, String, NoMessage>().text, "calls: u64 -> String");
+        assert_eq!(Kind::of_service::<u64, String, NoMessage>().text, "calls: u64 -> str");
     }
 }

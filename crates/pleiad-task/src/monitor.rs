@@ -75,7 +75,6 @@ fn lasting(observed: &Arc<dyn AnyCell>, tell: impl FnOnce(Exit) + Send + 'static
             drop(observed);
         });
     }
-    let _ = observed;
     Box::new(tell)
 }
 

@@ -27,7 +27,7 @@ use crate::message::Message;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let home = tempfile::tempdir()?;
 /// let shop = Node::builder().name("shop").home(home.path()).start().await?;
-/// let ticks = Channel::new("ticks");
+/// let ticks = Channel::<u64>::new("ticks");
 /// shop.register_channel(&ticks)?;
 ///
 /// // In another process.
