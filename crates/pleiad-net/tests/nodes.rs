@@ -145,3 +145,18 @@ async fn large_messages_arrive_in_order_with_small_ones() {
     }
     assert_eq!(soon(task).await.unwrap(), lengths);
 }
+
+#[tokio::test]
+async fn without_discovery_nothing_is_written_and_nobody_is_dialled() {
+    let lab = Lab::new();
+    let shop = lab.node("shop").start().await.unwrap();
+    let entries = || std::fs::read_dir(lab.home.path().join("run")).unwrap().count();
+    assert_eq!(entries(), 1);
+    let hermit = lab.node("hermit").discovery(false).start().await.unwrap();
+    assert_eq!(entries(), 1, "there is no entry by which it is found");
+    // It has nobody until it is told whom.
+    assert!(hermit.peers().is_empty());
+    let peer = soon(hermit.connect(&shop.addresses()[0])).await.unwrap();
+    assert_eq!(peer.name(), "shop");
+    assert_eq!(hermit.peers(), [peer]);
+}
