@@ -67,13 +67,7 @@ pub(crate) fn run(example: &str, args: &[&str], folder: &Path) -> Output {
 
 /// Runs an example to its end, however that is, but in time.
 pub(crate) fn run_to_end(example: &str, args: &[&str], folder: &Path) -> (ExitStatus, Output) {
-    let own = std::env::current_exe().unwrap();
-    let program = own.ancestors().nth(2).unwrap().join("examples").join(example);
-    let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    // `cargo test` builds the examples, but `cargo test --test NAME` does not.
-    let is_fresh = changed(&program) >= changed(&source(example));
-    assert!(is_fresh, "{example} is not built: run `cargo build -p pleiad --examples`");
-    let mut child = Command::new(program)
+    let mut child = Command::new(program(example))
         .args(args)
         .current_dir(folder)
         .stdin(Stdio::null())
@@ -97,6 +91,18 @@ pub(crate) fn run_to_end(example: &str, args: &[&str], folder: &Path) -> (ExitSt
     let status = child.wait().unwrap();
     let lines = |text: &str| text.lines().map(str::to_owned).collect();
     (status, Output { lines: lines(&stdout), errors: lines(&stderr) })
+}
+
+/// Where its program is, which must be newer than its source.
+pub(crate) fn program(example: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let program = own.ancestors().nth(2).unwrap().join("examples").join(example);
+    let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    // `cargo test` builds the examples, but `cargo test --test NAME` does not.
+    let is_fresh = changed(&program) >= changed(&source(example));
+    let features = if example.starts_with("nodes_") { " --features net" } else { "" };
+    assert!(is_fresh, "{example} is not built: run `cargo build -p pleiad --examples{features}`");
+    program
 }
 
 fn folder() -> PathBuf {
@@ -131,6 +137,13 @@ impl Output {
         assert!(self.count(expected) > 0, "no line {expected:?} in {self:#?}");
     }
 
+    /// That standard error begins with such a line.
+    #[track_caller]
+    pub(crate) fn complains(&self, expected: &str) {
+        let is_so = self.errors.first().is_some_and(|line| matches(line, expected));
+        assert!(is_so, "no error {expected:?} in {self:#?}");
+    }
+
     #[track_caller]
     pub(crate) fn is(&self, expected: &[&str]) {
         self.ends_with(expected);
@@ -149,6 +162,11 @@ impl Output {
     #[track_caller]
     pub(crate) fn has_lines(&self, count: usize) {
         assert_eq!(self.lines.len(), count, "{self:#?}");
+    }
+
+    /// The first line that is as expected.
+    pub(crate) fn find(&self, expected: &str) -> Option<&str> {
+        self.lines.iter().map(String::as_str).find(|line| matches(line, expected))
     }
 
     pub(crate) fn count(&self, expected: &str) -> usize {
