@@ -163,6 +163,6 @@ pub use pleiad_task::{
 struct Readme;
 
 /// So do those of the page for people who come from pycos.
-#[cfg(all(doctest, feature = "cluster", feature = "io"))]
+#[cfg(all(doctest, feature = "cluster", feature = "io", feature = "net"))]
 #[doc = include_str!("../../../docs/from-pycos.md")]
 struct FromPycos;
