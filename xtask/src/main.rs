@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 const HELP: &str = "chores:
   layers    check who uses whom against the table in xtask/src/layers.rs
   promises  check that the tests named in docs/promises.md are there
-  pycos     check that docs/from-pycos.md has each feature";
+  pycos     check that docs/from-pycos.md has each feature, and what holds it";
 
 fn main() -> ExitCode {
     match run(std::env::args().nth(1).as_deref()) {

@@ -12,12 +12,18 @@ pub(crate) fn check() -> Result<usize> {
     let text = fs::read_to_string(root.join("docs/promises.md"))?;
     let named: BTreeSet<&str> =
         text.split('`').skip(1).step_by(2).filter(|name| is_test_name(name)).collect();
-    let mut functions = BTreeSet::new();
-    collect_functions(&root.join("crates"), &mut functions)?;
+    let functions = functions(&root)?;
     let missing: Vec<_> = named.iter().filter(|name| !functions.contains(**name)).collect();
     ensure!(missing.is_empty(), "docs/promises.md names tests that are not there: {missing:?}");
     ensure!(!named.is_empty(), "docs/promises.md names no tests");
     Ok(named.len())
+}
+
+/// The names of all functions of the crates.
+pub(crate) fn functions(root: &Path) -> Result<BTreeSet<String>> {
+    let mut functions = BTreeSet::new();
+    collect_functions(&root.join("crates"), &mut functions)?;
+    Ok(functions)
 }
 
 /// A sentence in small letters.
