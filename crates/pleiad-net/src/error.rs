@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -101,9 +102,7 @@ pub enum LocateError {
         peer: String,
     },
     /// Nothing of the name has appeared in time.
-    #[error(
-        "nothing with the name {name:?} has appeared within {after:?} on this node and {peers} peer(s)"
-    )]
+    #[error("nothing with the name {name:?} has appeared within {after:?} on {}", Where(*peers))]
     TimedOut {
         /// The name.
         name: String,
@@ -124,6 +123,19 @@ pub enum LocateError {
     /// The node has closed.
     #[error("the node has closed")]
     Closed,
+}
+
+/// Where it was looked for a name.
+struct Where(usize);
+
+impl fmt::Display for Where {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("this node, and there is no other: `pleiad doctor` says why"),
+            1 => f.write_str("this node and its peer"),
+            peers => write!(f, "this node and {peers} peers"),
+        }
+    }
 }
 
 /// Why there is no connection.

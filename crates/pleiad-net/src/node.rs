@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pleiad_task::{AnyTask, Channel, Mailbox, NoMessage, TaskRef};
+use pleiad_task::{AnyTask, Channel, Mailbox, NoMessage, TaskId, TaskRef};
 use pleiad_types::NodeId;
 use pleiad_types::limits::GOODBYE_TIMEOUT;
 
@@ -341,6 +341,12 @@ impl Node {
         if let Some(mut greetings) = greetings {
             while greetings.changed().await.is_ok() {}
         }
+    }
+
+    /// The peer on which a task is. `None` if it is on this node, or its node is gone.
+    pub fn peer_of(&self, task: TaskId) -> Option<Peer> {
+        let link = self.mesh().link(task.node()?)?;
+        (!link.is_over()).then(|| Peer::new(link))
     }
 
     /// Peers as they come and go: first those that are there.

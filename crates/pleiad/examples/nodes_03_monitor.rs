@@ -23,7 +23,7 @@
 //! 12 / 4 = 3
 //! divide/8@server returned
 //! divide/9@server was lost with server (…)
-//! the crash: divide@server was lost with server (…): it may or may not have been called
+//! the crash: divide@server was lost with server (…), and what became of the call is not known
 //! the watcher has heard of 6 ends
 //! ```
 

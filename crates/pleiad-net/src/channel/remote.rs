@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pleiad_task::{AskError, Channel, ExitReason, Published, Reply, TaskRef, WhenFull};
+use pleiad_task::{AskError, Channel, ExitReason, Published, Reply, TaskId, TaskRef, WhenFull};
 use pleiad_types::limits::CHANNEL_ANSWER_GRACE;
 use tokio::sync::oneshot;
 
@@ -224,6 +224,12 @@ impl<T: Message + Clone> RemoteChannel<T> {
     }
 
     // ---- the end ----
+
+    /// The task that stands for it: its node is that of the channel, see
+    /// [`Node::peer_of`](crate::Node::peer_of).
+    pub fn id(&self) -> TaskId {
+        self.host.id()
+    }
 
     /// Whether the channel is closed or lost, as far as is known here.
     pub fn is_closed(&self) -> bool {

@@ -39,7 +39,7 @@ pub enum CallError {
     #[error("{0} is not served any more: locate it again")]
     Stopped(String),
     /// Its node has closed or is lost: the function may or may not have been called.
-    #[error("{service} was lost with {peer}: it may or may not have been called")]
+    #[error("{service} was lost with {peer}, and what became of the call is not known")]
     Lost {
         /// The service and its node.
         service: String,

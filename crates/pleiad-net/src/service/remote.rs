@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pleiad_task::{Exit, NoMessage, TaskRef};
+use pleiad_task::{Exit, NoMessage, TaskId, TaskRef};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -88,6 +88,12 @@ impl<A: Message, R: Message, M: Message> RemoteService<A, R, M> {
         let lock = || self.inner.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         let watchers = std::mem::take(&mut *lock());
         drop(watchers);
+    }
+
+    /// The task that stands for it: its node is that of the service, see
+    /// [`Node::peer_of`](crate::Node::peer_of).
+    pub fn id(&self) -> TaskId {
+        self.inner.host.id()
     }
 
     /// Whether it is served, as far as is known here, and not closed.

@@ -119,7 +119,7 @@ pub enum ParseInvitationError {
     )]
     NoToken,
     /// The token's end is missing.
-    #[error("the invitation is cut off: {missing} of the token's 56 characters are missing")]
+    #[error("the invitation is cut off: the token has 56 characters, {missing} more than this")]
     CutOff {
         /// Characters that are missing.
         missing: usize,
