@@ -1,5 +1,6 @@
 //! The commands that talk to other nodes: each is a node itself, as long as it runs.
 
+mod bar;
 pub(crate) mod bench;
 pub(crate) mod doctor;
 pub(crate) mod events;
