@@ -191,9 +191,9 @@ async fn system(node: &Node, peer: &Peer, reach: &Reach) -> Result<System, Probl
 
 fn unanswered(error: SystemError) -> Problem {
     match error {
-        SystemError::TimedOut { .. } => Problem::timed_out(error),
+        SystemError::TimedOut { .. } => Problem::timed_out(foreign(error)),
         SystemError::TooLong(_) => Problem::usage(error),
-        error => Problem::failure(error),
+        error => Problem::failure(foreign(error)),
     }
 }
 
@@ -213,6 +213,11 @@ fn answered<T>(answers: Vec<(Peer, Result<T, Problem>)>) -> (Vec<(Peer, T)>, u8)
         }
     }
     (good, code)
+}
+
+/// An error that has words of somebody else, in one line of a terminal.
+fn foreign(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    anyhow!("{}", plain(&format!("{:#}", error.into())))
 }
 
 /// Text of somebody else, in one line of a terminal.
