@@ -135,8 +135,22 @@ fn a_name_that_is_waited_for_may_come_later() {
     let mut node = Running::node(&world, "first");
     Ended::of(sending).succeeded();
     assert!(node.line_with("note").ends_with("late"));
-    let ended = pleiad(&world, &["send", "nots", "1", "--wait", "--timeout", "0.2"]);
-    ended.failed(1, ["there is no task with the name \"nots\""]);
+}
+
+#[test]
+fn a_name_that_never_comes_is_waited_for_as_long_as_was_said() {
+    let world = World::new();
+    let _node = Running::node(&world, "first");
+    let wait = |words: &[&str]| {
+        let words = [words, &["--wait", "--timeout", "2"]].concat();
+        world.pleiad(words).spawn().unwrap()
+    };
+    let (send, call) = (wait(&["send", "nots", "1"]), wait(&["call", "eco", "1"]));
+    // They may see each other, beside the node.
+    let missing = "no task with the name \"nots\" has appeared within 2s on ";
+    Ended::of(send).failed(124, [missing, "there are bench, notes"]);
+    let missing = "no service with the name \"eco\" has appeared within 2s on ";
+    Ended::of(call).failed(124, [missing, "there is no service with a name at all"]);
 }
 
 #[test]
