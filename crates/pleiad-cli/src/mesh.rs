@@ -4,6 +4,7 @@ mod bar;
 pub(crate) mod bench;
 pub(crate) mod doctor;
 pub(crate) mod events;
+pub(crate) mod files;
 pub(crate) mod node;
 pub(crate) mod peers;
 pub(crate) mod send;
@@ -88,7 +89,9 @@ fn configured(reach: &Reach, mut builder: NodeBuilder) -> NodeBuilder {
 
 fn not_started(error: NodeStartError) -> Problem {
     match error {
-        NodeStartError::Address(_) | NodeStartError::NameLength(_) => Problem::usage(error),
+        NodeStartError::Address(_)
+        | NodeStartError::NameLength(_)
+        | NodeStartError::Files { .. } => Problem::usage(error),
         NodeStartError::Join(
             JoinError::Unreachable { .. } | JoinError::NoSuchHost { .. } | JoinError::WrongCluster,
         ) => Problem::nobody(error),
