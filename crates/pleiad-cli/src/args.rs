@@ -1,5 +1,6 @@
 //! The command line.
 
+mod files;
 mod mesh;
 
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use pleiad::Cpus;
 use crate::source::Array;
 use crate::units;
 
+pub(crate) use files::{Files, FilesAction, Get, Moving, Place as FilesPlace, Put, Rm};
 pub(crate) use mesh::{Bench, Call, Doctor, Events, Node, Peers, Place, Reach, Send, Tasks, Token};
 
 /// Jobs at once that may be asked for: each takes processes and descriptors.
@@ -36,7 +38,7 @@ pub(crate) enum Command {
     Run(Box<Run>),
     /// Run one program in the foreground under limits, and end all that it started with it
     Launch(Box<Launch>),
-    /// Be a node: print texts that are sent to it, and who comes and goes
+    /// Be a node: print texts and files that are sent to it, and who comes and goes
     Node(Box<Node>),
     /// List the nodes that are there
     Peers(Peers),
@@ -46,6 +48,8 @@ pub(crate) enum Command {
     Send(Send),
     /// Call a service on some node, and print its result
     Call(Call),
+    /// Send a file to a node, fetch one from it, or delete one there
+    Files(Box<Files>),
     /// Print who comes and goes
     Events(Events),
     /// Invite another machine into the cluster

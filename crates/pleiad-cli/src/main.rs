@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Command::Tasks(args) => mesh::tasks::run(&args),
         Command::Send(args) => mesh::send::send(&args),
         Command::Call(args) => mesh::send::call(&args),
+        Command::Files(args) => mesh::files::run(&args),
         Command::Events(args) => mesh::events::run(&args),
         Command::Token(args) => mesh::token::run(&args),
         Command::Doctor(args) => mesh::doctor::run(&args),

@@ -1,8 +1,10 @@
 //! The commands that talk to other nodes: each is a node itself, as long as it runs.
 
+mod bar;
 pub(crate) mod bench;
 pub(crate) mod doctor;
 pub(crate) mod events;
+pub(crate) mod files;
 pub(crate) mod node;
 pub(crate) mod peers;
 pub(crate) mod send;
@@ -87,7 +89,9 @@ fn configured(reach: &Reach, mut builder: NodeBuilder) -> NodeBuilder {
 
 fn not_started(error: NodeStartError) -> Problem {
     match error {
-        NodeStartError::Address(_) | NodeStartError::NameLength(_) => Problem::usage(error),
+        NodeStartError::Address(_)
+        | NodeStartError::NameLength(_)
+        | NodeStartError::Files { .. } => Problem::usage(error),
         NodeStartError::Join(
             JoinError::Unreachable { .. } | JoinError::NoSuchHost { .. } | JoinError::WrongCluster,
         ) => Problem::nobody(error),
@@ -190,9 +194,9 @@ async fn system(node: &Node, peer: &Peer, reach: &Reach) -> Result<System, Probl
 
 fn unanswered(error: SystemError) -> Problem {
     match error {
-        SystemError::TimedOut { .. } => Problem::timed_out(error),
+        SystemError::TimedOut { .. } => Problem::timed_out(foreign(error)),
         SystemError::TooLong(_) => Problem::usage(error),
-        error => Problem::failure(error),
+        error => Problem::failure(foreign(error)),
     }
 }
 
@@ -212,6 +216,11 @@ fn answered<T>(answers: Vec<(Peer, Result<T, Problem>)>) -> (Vec<(Peer, T)>, u8)
         }
     }
     (good, code)
+}
+
+/// An error that has words of somebody else, in one line of a terminal.
+fn foreign(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    anyhow!("{}", plain(&format!("{:#}", error.into())))
 }
 
 /// Text of somebody else, in one line of a terminal.

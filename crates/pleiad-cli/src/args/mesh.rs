@@ -94,7 +94,10 @@ pub(crate) struct Send {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: call a service, and print its result
-  pleiad call words '\"notes.txt\"'")]
+  pleiad call words '\"notes.txt\"'
+
+`pleiad node` has a service echo, to try it with:
+  pleiad call echo '\"hello\"'")]
 pub(crate) struct Call {
     /// The name of the service
     #[arg(value_name = "SERVICE")]
@@ -196,8 +199,8 @@ pub(crate) struct Doctor {
   pleiad node --name second
   pleiad send notes '\"hello\"' --on first
 
-It has a task that prints texts, by the name notes, and one for pleiad bench --to. It prints who comes
-and goes, until Ctrl-C.")]
+It has a task that prints texts, by the name notes, one for pleiad bench --to, and a service echo,
+which gives back a text. It prints who comes and goes, and which files arrive, until Ctrl-C.")]
 pub(crate) struct Node {
     /// Its name [default: pleiad and the number of its process]
     #[arg(long, value_name = "NAME")]
@@ -207,7 +210,11 @@ pub(crate) struct Node {
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) announce: Vec<String>,
 
-    /// Print events and notes as lines of JSON
+    /// Let others put files into this directory, fetch and delete them; it is made if there is none
+    #[arg(long, value_name = "DIR")]
+    pub(crate) files: Option<PathBuf>,
+
+    /// Print events, notes and files as lines of JSON
     #[arg(long)]
     pub(crate) json: bool,
 

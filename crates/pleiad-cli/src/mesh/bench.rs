@@ -7,13 +7,12 @@ mod report;
 mod server;
 
 use anyhow::anyhow;
-use console::Term;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pleiad::TaskRef;
 use pleiad::net::{Node, Peer};
 use tokio::time::timeout;
 
 use crate::args::{Bench, Reach};
+use crate::mesh::bar::bar;
 use crate::mesh::{block_on, chosen, note, plain, start};
 use crate::problem::Problem;
 use far_side::FarSide;
@@ -50,7 +49,7 @@ async fn bench(args: &Bench, node: &Node, peer: &Peer) -> Result<u8, Problem> {
     if cfg!(debug_assertions) {
         note("this is a debug build: its figures say nothing; measure with a release build");
     }
-    let bar = progress(args, Measures::COUNT);
+    let bar = bar(!args.no_progress, Some(Measures::COUNT), "{bar:24} {pos}/{len} {msg}");
     let measures = Measures { far, each: args.each, bar: bar.clone() };
     // In a task, as the code of users: what it says is written when it goes to wait.
     let figures = tokio::spawn(measures.run()).await;
@@ -71,14 +70,4 @@ async fn locate(node: &Node, peer: &Peer, reach: &Reach) -> Result<TaskRef<Messa
             format!("{name} was not started by `pleiad node`, or by another release of it");
         Problem::failure(anyhow::Error::new(error).context(advice))
     })
-}
-
-fn progress(args: &Bench, steps: u64) -> ProgressBar {
-    if args.no_progress || !Term::stderr().is_term() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
 }

@@ -130,5 +130,11 @@ async fn missing(
     };
     let on: Vec<_> = peers.iter().map(|peer| plain(peer.name())).collect();
     let on = on.join(", ");
+    if place.wait {
+        let after = place.reach.timeout;
+        return Problem::timed_out(anyhow!(
+            "no {what} with the name {name:?} has appeared within {after:?} on {on}; {known}"
+        ));
+    }
     Problem::failure(anyhow!("there is no {what} with the name {name:?} on {on}; {known}"))
 }

@@ -19,12 +19,18 @@ fn help_shows_examples_and_placeholders() {
     assert!(long.text().lines().all(|line| line.chars().count() <= 100));
     assert!(help(&["--help"]).succeeded().contains("launch"));
     assert_eq!(help(&["--version"]).succeeded(), help(&["version"]).succeeded());
-    for command in ["node", "peers", "tasks", "send", "call", "events", "token", "doctor", "bench"]
+    for command in
+        ["node", "peers", "tasks", "send", "call", "files", "events", "token", "doctor", "bench"]
     {
         let long = help(&[command, "--help"]);
         assert!(long.succeeded().contains("Example"), "{command}");
         assert!(long.text().lines().all(|line| line.chars().count() <= 106), "{command}");
         assert!(help(&["--help"]).succeeded().contains(&format!("\n  {command} ")), "{command}");
+    }
+    for command in ["put", "get", "rm"] {
+        let long = help(&["files", command, "--help"]);
+        assert!(long.succeeded().contains(&format!("  pleiad files {command} ")), "{command}");
+        assert!(long.text().lines().all(|line| line.chars().count() <= 106), "{command}");
     }
     help(&[]).failed(2, ["Usage: pleiad <COMMAND>"]);
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what is shared by tests is a test as well")]
 
+mod files;
 mod help;
 mod inputs;
 mod interrupts;

@@ -39,7 +39,7 @@ fn nodes_and_their_tasks_are_listed() {
     let tasks = pleiad(&world, &["tasks", "--on", "second", "--json"]);
     let tasks: Vec<Value> = json_lines(&tasks);
     let names: Vec<_> = tasks.iter().map(|task| task["names"][0].as_str().unwrap()).collect();
-    assert_eq!(names, ["notes", "bench"]);
+    assert_eq!(names, ["notes", "bench", "echo"]);
     assert!(tasks.iter().all(|task| task["node"] == "second" && task["state"] == "receiving"));
     let tasks = pleiad(&world, &["tasks"]);
     assert_eq!(tasks.succeeded().matches("notes").count(), 4, "{tasks:?}");
@@ -68,7 +68,10 @@ fn what_cannot_be_done_says_what_to_do() {
         (&["send", "notes", "hello"], 2, "a text has quotes, as in '\"hello\"'"),
         (&["send", "bench", r#"{"Count":0}"#], 1, "a reply can only travel in a message"),
         (&["send", "^system", "1"], 1, "there is no task with the name \"^system\""),
-        (&["call", "words", "1"], 1, "there is no service with a name at all"),
+        (&["call", "words", "1"], 1, "no service with the name \"words\" on first; there are echo"),
+        (&["call", "echo", "12"], 1, "this is not what \"echo\" on first takes: invalid type"),
+        (&["call", "echo", "hello"], 2, "a text has quotes, as in '\"hello\"'"),
+        (&["call", "echo", "1", "--on", "second"], 3, "there is no node second, only first"),
         (&["call", "notes", "1"], 1, "\"notes\" on first cannot be reached so: it is a task: send"),
         (&["send", "notes", "1", "--on", "second"], 3, "there is no node second, only first"),
         (&["tasks", "--peer", "first:x"], 2, "port"),
@@ -135,8 +138,32 @@ fn a_name_that_is_waited_for_may_come_later() {
     let mut node = Running::node(&world, "first");
     Ended::of(sending).succeeded();
     assert!(node.line_with("note").ends_with("late"));
-    let ended = pleiad(&world, &["send", "nots", "1", "--wait", "--timeout", "0.2"]);
-    ended.failed(1, ["there is no task with the name \"nots\""]);
+}
+
+#[test]
+fn a_name_that_never_comes_is_waited_for_as_long_as_was_said() {
+    let world = World::new();
+    let _node = Running::node(&world, "first");
+    let wait = |words: &[&str]| {
+        let words = [words, &["--wait", "--timeout", "2"]].concat();
+        world.pleiad(words).spawn().unwrap()
+    };
+    let (send, call) = (wait(&["send", "nots", "1"]), wait(&["call", "eco", "1"]));
+    // They may see each other, beside the node.
+    let missing = "no task with the name \"nots\" has appeared within 2s on ";
+    Ended::of(send).failed(124, [missing, "there are bench, notes"]);
+    let missing = "no service with the name \"eco\" has appeared within 2s on ";
+    Ended::of(call).failed(124, [missing, "there are echo"]);
+}
+
+#[test]
+fn a_service_is_called_from_another_terminal() {
+    let world = World::new();
+    let _node = Running::node(&world, "first");
+    let ended = pleiad(&world, &["call", "echo", r#""hi \u001b""#]);
+    assert_eq!(ended.succeeded(), "\"hi \\u001b\"\n");
+    let ended = pleiad(&world, &["call", "echo", "\"hi\"", "--on", "first"]);
+    assert_eq!(ended.succeeded(), "\"hi\"\n");
 }
 
 #[test]

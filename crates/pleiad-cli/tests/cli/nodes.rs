@@ -22,7 +22,12 @@ impl Running {
 
     /// `pleiad node`, when others can find it.
     pub(crate) fn node(world: &World, name: &str) -> Self {
-        let mut node = Self::start(world, &["node", "--name", name]);
+        Self::node_with(world, name, &[])
+    }
+
+    /// As [`node`](Self::node), with these options.
+    pub(crate) fn node_with(world: &World, name: &str, options: &[&str]) -> Self {
+        let mut node = Self::start(world, &[&["node", "--name", name], options].concat());
         let line = node.error_line();
         assert!(line.starts_with(&format!("pleiad: node {name} listens at 127.0.0.1:")), "{line}");
         node
