@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use pleiad_proto::Portion;
-use pleiad_proto::wire::{FrameKind, LaneKind, Violation, split_frame};
+use pleiad_proto::wire::{FrameKind, LaneKind, Violation, missing_bytes, split_frame};
 use pleiad_types::Time;
 use tokio::sync::Notify;
 
@@ -215,6 +215,8 @@ impl Conn {
             Err(error) => return Err(error),
         };
         let mut raw = &buffer[..read];
+        // At once, and with what is still to come of a large frame: else it would be moved many times.
+        plain.reserve(read.max(missing_bytes(plain)));
         let mut tls = lock(&self.tls);
         while !raw.is_empty() {
             tls.connection.read_tls(&mut raw)?;

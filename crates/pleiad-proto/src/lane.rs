@@ -17,6 +17,10 @@ const PORTION_BYTES: usize = 64 << 10;
 /// An idle lane keeps no more than this for its next frames.
 const USUAL_BYTES_MIN: usize = 2 << 10;
 
+/// When so much has arrived, it is confirmed with the next thing that is said; less waits for the next sign
+/// of life, since it would be a record of TLS for itself.
+const MENTION_BYTES: usize = 16 << 10;
+
 /// When so much has arrived without being confirmed, it is confirmed without being asked.
 const CONFIRM_BYTES: usize = 256 << 10;
 
@@ -162,7 +166,7 @@ impl Lane {
             self.written += 1;
             return Some(portion);
         }
-        if self.beat_due || (self.received > self.told && !self.fresh.is_empty()) {
+        if self.beat_due || (self.untold_bytes >= MENTION_BYTES && !self.fresh.is_empty()) {
             self.beat_due = false;
             self.told = self.received;
             self.untold_bytes = 0;

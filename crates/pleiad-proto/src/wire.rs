@@ -18,7 +18,9 @@ mod greeting;
 
 pub(crate) use control::trim;
 pub use control::{Control, Mention, Reason, Why};
-pub use frame::{Frame, FrameKind, HEADER_BYTES, Violation, WriteFrame, flags, split_frame};
+pub use frame::{
+    Frame, FrameKind, HEADER_BYTES, Violation, WriteFrame, flags, missing_bytes, split_frame,
+};
 pub use greeting::{
     Attach, Greeting, Hello, LaneKind, Part, Refusal, Resume, Welcome, read_part, write_part,
 };

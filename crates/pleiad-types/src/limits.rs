@@ -72,7 +72,7 @@ pub const SMALL_BODY_BYTES: usize = 1 << 16;
 pub const FRAME_BYTES_MAX: usize = 1 << 18;
 
 /// The part of a large message that travels in one frame.
-pub const CHUNK_BYTES: usize = 1 << 17;
+pub const CHUNK_BYTES: usize = 1 << 16;
 
 /// References and replies in one message: with the longest names, they fit into a frame beside the
 /// largest small body.

@@ -51,9 +51,22 @@ impl Link {
         attached: &mut Vec<Attached>,
         how: How,
     ) -> Result<(), FarRefusal> {
-        let large = (body.len() > SMALL_BODY_BYTES).then(|| Bytes::copy_from_slice(body));
-        let letter = Letter { task, body, how, large: large.as_ref(), waker: None };
-        self.send_letter(&letter, attached, None)
+        if body.len() > SMALL_BODY_BYTES {
+            return self.send_large(task, &Bytes::copy_from_slice(body), attached, how);
+        }
+        self.send_letter(&Letter { task, body, how, large: None, waker: None }, attached, None)
+    }
+
+    /// Sends a message, which is not copied, if there is room.
+    pub(super) fn send_large(
+        self: &Arc<Self>,
+        task: u64,
+        body: &Bytes,
+        attached: &mut Vec<Attached>,
+        how: How,
+    ) -> Result<(), FarRefusal> {
+        let large = (body.len() > SMALL_BODY_BYTES).then_some(body);
+        self.send_letter(&Letter { task, body, how, large, waker: None }, attached, None)
     }
 
     /// Sends a message when there is room; waits until it is in the mailbox, if it is to be
@@ -209,6 +222,9 @@ impl Link {
     /// Nodes of which the peer hears in this message, and where they are.
     fn introductions(&self, attached: &[Attached]) -> Vec<(NodeId, Arc<About>)> {
         let mut nodes = Vec::new();
+        if attached.is_empty() {
+            return nodes;
+        }
         for attached in attached {
             if let Attached::Task(Reference::Far(task)) = attached
                 && let Some(node) = task.id.node()
@@ -230,6 +246,9 @@ impl Link {
         questions: &mut Vec<u64>,
         aftermath: &mut Aftermath,
     ) -> Vec<Mention> {
+        if attached.is_empty() {
+            return Vec::new();
+        }
         let mention = |attached| match attached {
             Attached::Reply(pending) => {
                 let question = core.add_question(pending);
@@ -239,7 +258,6 @@ impl Link {
             Attached::Task(Reference::Here(inlet)) => self.mention_here(core, inlet, aftermath),
             Attached::Task(Reference::Far(task)) => self.mention_far(core, task, aftermath),
         };
-        // Without anything, which is the usual, nothing is reserved.
         attached.drain(..).map(mention).collect()
     }
 

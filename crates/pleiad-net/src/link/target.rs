@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use pleiad_proto::wire::LaneKind;
 use pleiad_task::far::{self, Attached, Encoded, FarRefusal, FarTarget, How, Submission};
 use pleiad_task::{ExitReason, WeakAnyTask};
@@ -58,6 +59,18 @@ impl FarTarget for Target {
             return Err(FarRefusal::Closed);
         }
         self.link.send(self.task, body, attached, how)
+    }
+
+    fn send_large(
+        &self,
+        body: &Bytes,
+        attached: &mut Vec<Attached>,
+        how: How,
+    ) -> Result<(), FarRefusal> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(FarRefusal::Closed);
+        }
+        self.link.send_large(self.task, body, attached, how)
     }
 
     fn submit(&self, encoded: Encoded, how: How, acknowledged: bool) -> Submission {

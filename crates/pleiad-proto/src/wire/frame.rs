@@ -165,6 +165,14 @@ pub fn split_frame(from: &mut BytesMut) -> Result<Option<(FrameKind, Bytes)>, Vi
     Ok(Some((kind, from.split_to(length).freeze())))
 }
 
+/// How many bytes are missing until the first frame is complete, as far as its header is there.
+pub fn missing_bytes(of: &[u8]) -> usize {
+    let Some(&[_, a, b, c]) = of.first_chunk::<HEADER_BYTES>() else { return 0 };
+    let length = HEADER_BYTES + u32::from_le_bytes([a, b, c, 0]) as usize;
+    // A longer one is refused.
+    length.min(FRAME_BYTES_MAX).saturating_sub(of.len())
+}
+
 impl Frame {
     /// Reads the content of a frame.
     ///

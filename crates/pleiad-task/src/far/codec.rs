@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 
+use bytes::Bytes;
 use pleiad_types::limits::BODY_BYTES_MAX;
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
@@ -112,6 +113,9 @@ pub fn restore<M: Serialize>(message: &M, attached: Vec<Attached>) {
 
 /// Reads a message. If that fails, whoever waits for an answer to it is told why.
 pub(super) fn decode<M: DeserializeOwned>(body: &[u8], arrived: Vec<Arrived>) -> Result<M, String> {
+    if arrived.is_empty() && is_off() {
+        return decode_plain(body);
+    }
     let arrived = arrived.into_iter().map(Some).collect();
     let entered = Entered::new(Mode::Decoding(Decoding { arrived, discarded: Vec::new() }));
     let read = current::catch(|| postcard::take_from_bytes(body));
@@ -133,6 +137,21 @@ pub(super) fn decode<M: DeserializeOwned>(body: &[u8], arrived: Vec<Arrived>) ->
         }
     }
     read
+}
+
+/// Whether this thread is not at a message.
+fn is_off() -> bool {
+    MODE.with_borrow(|mode| matches!(mode, Mode::Off))
+}
+
+/// Reads a message to which nothing is attached: the usual, and then nobody needs to know of it.
+fn decode_plain<M: DeserializeOwned>(body: &[u8]) -> Result<M, String> {
+    match current::catch(|| postcard::take_from_bytes(body)) {
+        Ok(Ok((message, []))) => Ok(message),
+        Ok(Ok((_, rest))) => Err(format!("{} bytes are left over", rest.len())),
+        Ok(Err(error)) => Err(PROBLEM.take().unwrap_or_else(|| error.to_string())),
+        Err(failure) => Err(format!("it has panicked while it was read: {failure}")),
+    }
 }
 
 /// Runs `discard`, which drops messages: to whoever waits for an answer to one of them, this is why
@@ -270,6 +289,13 @@ pub(super) fn scratch() -> Scratch {
 }
 
 pub(super) struct Scratch(Vec<u8>);
+
+impl Scratch {
+    /// What is in it, if it is large: it would not be used again anyway.
+    pub(super) fn take_large(&mut self) -> Option<Bytes> {
+        (self.0.len() > KEPT_BYTES).then(|| mem::take(&mut self.0).into())
+    }
+}
 
 impl Drop for Scratch {
     fn drop(&mut self) {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use crate::exit::{Exit, ExitReason};
@@ -58,10 +59,12 @@ impl<M> FarEnd<M> {
             let mut body = codec::scratch();
             let (refusal, attached) = match (self.encode)(&message, &mut body) {
                 Err(error) => return Err((error.into(), message)),
-                Ok(mut attached) => match self.target.send(&body, &mut attached, how) {
-                    Ok(()) => return Ok(()),
-                    Err(refusal) => (refusal, attached),
-                },
+                Ok(mut attached) => {
+                    match self.send_body(body.take_large(), &body, &mut attached, how) {
+                        Ok(()) => return Ok(()),
+                        Err(refusal) => (refusal, attached),
+                    }
+                }
             };
             (self.restore)(&message, attached);
             Err((refusal.into(), message))
@@ -74,7 +77,10 @@ impl<M> FarEnd<M> {
             let mut body = codec::scratch();
             match (self.encode)(&message, &mut body) {
                 Err(error) => Err((error.into(), message)),
-                Ok(attached) => Ok(Some(self.submit(message, &body, attached, true))),
+                Ok(attached) => {
+                    let body = body.take_large().map_or_else(|| body.to_vec(), Vec::from);
+                    Ok(Some(self.submit(message, body, attached, true)))
+                }
             }
         })
     }
@@ -87,9 +93,13 @@ impl<M> FarEnd<M> {
                 Err(error) => return Err((error.into(), message)),
                 Ok(attached) => attached,
             };
-            match self.target.send(&body, &mut attached, How::Normal) {
+            let large = body.take_large();
+            match self.send_body(large.clone(), &body, &mut attached, How::Normal) {
                 Ok(()) => Ok(None),
-                Err(FarRefusal::Full) => Ok(Some(self.submit(message, &body, attached, false))),
+                Err(FarRefusal::Full) => {
+                    let body = large.map_or_else(|| body.to_vec(), Vec::from);
+                    Ok(Some(self.submit(message, body, attached, false)))
+                }
                 Err(refusal) => {
                     (self.restore)(&message, attached);
                     Err((refusal.into(), message))
@@ -142,14 +152,28 @@ impl<M> FarEnd<M> {
         }
     }
 
+    /// `large`: the body, if it is large; then `small` is empty.
+    fn send_body(
+        &self,
+        large: Option<Bytes>,
+        small: &[u8],
+        attached: &mut Vec<Attached>,
+        how: How,
+    ) -> Result<(), FarRefusal> {
+        match large {
+            Some(large) => self.target.send_large(&large, attached, how),
+            None => self.target.send(small, attached, how),
+        }
+    }
+
     fn submit(
         &self,
         message: M,
-        body: &[u8],
+        body: Vec<u8>,
         attached: Vec<Attached>,
         acknowledged: bool,
     ) -> FarDelivery<M> {
-        let encoded = Encoded { body: body.to_vec(), attached };
+        let encoded = Encoded { body, attached };
         let submission = Mutex::new(self.target.submit(encoded, How::Normal, acknowledged));
         FarDelivery { message, restore: self.restore, submission }
     }

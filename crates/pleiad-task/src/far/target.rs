@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::any::{AnyTask, WeakAnyTask};
 use crate::cell::AnyCell;
 use crate::far::inlet::Inlet;
@@ -22,6 +24,16 @@ pub trait FarTarget: Any + Send + Sync {
     /// Sends a message, if there is room for it on the way. It takes what is `attached`, and only if it
     /// gives `Ok`.
     fn send(&self, body: &[u8], attached: &mut Vec<Attached>, how: How) -> Result<(), FarRefusal>;
+
+    /// The same for a message of more than 64 KiB, which needs not be copied.
+    fn send_large(
+        &self,
+        body: &Bytes,
+        attached: &mut Vec<Attached>,
+        how: How,
+    ) -> Result<(), FarRefusal> {
+        self.send(body, attached, how)
+    }
 
     /// Sends a message when there is room. If `acknowledged`, the future is ready when the message is in
     /// the mailbox there; if it is dropped before, that may or may not happen. If not, it is ready when
