@@ -13,6 +13,10 @@ const BODIES_MAX: usize = 16_384;
 /// Memory that is reserved for a body of which nothing has come.
 const RESERVED_BYTES: usize = 1 << 20;
 
+/// Buffers that are kept for the next bodies, until the next sign of life: fresh memory costs more than
+/// what is copied into it.
+const SPARES_MAX: usize = 4;
+
 /// What a body is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -37,6 +41,8 @@ pub(crate) struct Blobs {
     outgoing_bytes: usize,
     incoming: HashMap<u64, Assembly>,
     incoming_bytes: usize,
+    /// Empty buffers. Who was given what was in them may still have it.
+    spares: Vec<BytesMut>,
 }
 
 #[derive(Debug)]
@@ -118,8 +124,11 @@ impl Blobs {
             return Err(Violation::OutOfPlace("two messages with the same body"));
         }
         assembly.announced = Some((bytes, purpose));
-        let missing = bytes.saturating_sub(assembly.body.len());
-        assembly.body.reserve(missing.min(RESERVED_BYTES));
+        // Nothing is reserved for one of which nothing has come.
+        if !assembly.body.is_empty() {
+            let missing = bytes.saturating_sub(assembly.body.len());
+            assembly.body.reserve(missing.min(RESERVED_BYTES));
+        }
         self.finish(blob)
     }
 
@@ -132,6 +141,13 @@ impl Blobs {
         self.incoming_bytes += piece.len();
         if self.incoming_bytes > 2 * LARGE_BYTES_MAX + MESSAGE_BYTES_MAX {
             return Err(Violation::BeyondLimit("large messages that do not come to their end"));
+        }
+        let assembly = self.assembly(blob)?;
+        if assembly.body.is_empty() {
+            let announced = assembly.announced.as_ref().map_or(0, |(bytes, _)| *bytes);
+            let wanted = announced.min(RESERVED_BYTES).max(piece.len());
+            let body = self.take_spare(wanted);
+            self.assembly(blob)?.body = body;
         }
         self.assembly(blob)?.body.extend_from_slice(piece);
         self.finish(blob)
@@ -159,6 +175,20 @@ impl Blobs {
         Ok(self.incoming.entry(blob).or_default())
     }
 
+    /// An empty buffer: one that was used before, if nobody has it any more.
+    fn take_spare(&mut self, bytes: usize) -> BytesMut {
+        let free = self.spares.iter_mut().position(|spare| spare.try_reclaim(bytes));
+        match free {
+            Some(index) => self.spares.swap_remove(index),
+            None => BytesMut::with_capacity(bytes),
+        }
+    }
+
+    /// Gives back the memory that is kept for the next bodies.
+    pub(crate) fn rest(&mut self) {
+        self.spares.clear();
+    }
+
     fn finish(&mut self, blob: u64) -> Result<Option<(Purpose, Bytes)>, Violation> {
         let Some(assembly) = self.incoming.get(&blob) else { return Ok(None) };
         let Some((bytes, _)) = assembly.announced else { return Ok(None) };
@@ -170,7 +200,13 @@ impl Blobs {
         }
         self.incoming_bytes -= bytes;
         let whole = self.incoming.remove(&blob);
-        Ok(whole.and_then(|whole| Some((whole.announced?.1, whole.body.freeze()))))
+        Ok(whole.and_then(|mut whole| {
+            let body = whole.body.split().freeze();
+            if bytes <= RESERVED_BYTES && self.spares.len() < SPARES_MAX {
+                self.spares.push(whole.body);
+            }
+            Some((whole.announced?.1, body))
+        }))
     }
 }
 

@@ -590,6 +590,7 @@ impl Session {
             Turn::Nothing => (),
             Turn::Lost => self.end(Over::Silent(self.liveness.lost_after())),
             Turn::Beat => {
+                self.blobs.rest();
                 for lane in LaneKind::ALL {
                     if self.is_attached(lane) && self.liveness.is_silent(now, lane) {
                         self.outputs.push_back(Output::Disconnect(lane));

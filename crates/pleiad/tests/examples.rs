@@ -36,7 +36,8 @@ fn each_example_is_tested_and_says_how_to_run_it() {
 #[test]
 fn each_example_says_in_its_name_what_it_is_about() {
     for name in example::names("") {
-        let known = ["jobs_", "tasks_", "streams_"].iter().any(|prefix| name.starts_with(prefix));
+        let families = ["jobs_", "nodes_", "streams_", "tasks_"];
+        let known = families.iter().any(|prefix| name.starts_with(prefix));
         assert!(known, "no test looks for {name}");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, TryLockError, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use pleiad_proto::wire::{LaneKind, Mention, Reason};
@@ -12,6 +13,7 @@ use pleiad_task::far::{
     self, Answerer, Arrival, Arrived, FarRefusal, FarTask, How, Inlet, Reference, Refused, Stopped,
     Unanswered,
 };
+use pleiad_types::limits::SMALL_BODY_BYTES;
 
 use crate::dead::DeadTarget;
 use crate::link::answers::{FarAnswerer, unanswered_of};
@@ -145,7 +147,7 @@ impl Link {
             }
             Output::Room(task) => {
                 let wakers = self.core().take_room(task);
-                wakers.into_iter().for_each(std::task::Waker::wake);
+                wakers.into_iter().for_each(Waker::wake);
             }
             Output::Ended(task, reason) => {
                 let target = self.core().imports.get(&task).and_then(Weak::upgrade);
@@ -264,7 +266,19 @@ impl Link {
             self.drop_inbox(work, task);
             return self.with_session(|session| session.ended(task, Reason::NotFound));
         };
+        let is_large = |size: &u64| *size > SMALL_BODY_BYTES as u64;
+        let small = inbox.sizes.iter().position(is_large).unwrap_or(inbox.sizes.len());
+        if small == 0
+            && let Some(first) = inbox.arrivals.pop_front()
+        {
+            // To read it takes long, and others wait for this thread.
+            inbox.waiting = inbox.sizes.pop_front();
+            inbox.hold = Some(inlet.clone());
+            return self.deliver_large(task, &inlet, first);
+        }
+        let mut behind = inbox.arrivals.split_off(small);
         let accepted = inlet.accept(&mut inbox.arrivals);
+        inbox.arrivals.append(&mut behind);
         let bytes: u64 = inbox.sizes.drain(..accepted.taken).sum();
         let mut core = self.core();
         for (index, why) in accepted.undecodable {
@@ -286,7 +300,8 @@ impl Link {
                     self.deliver(task, &inlet, first);
                 }
             }
-            None => inbox.hold = None,
+            None if inbox.arrivals.is_empty() => inbox.hold = None,
+            None => self.accept(work, task),
         }
     }
 
@@ -296,6 +311,21 @@ impl Link {
         self.mesh.spawn(async move {
             let result = delivery.await;
             link.push_event(Event::Delivered(task, result));
+        });
+    }
+
+    /// The same for a message that takes long to be read: on a thread for that.
+    fn deliver_large(self: &Arc<Self>, task: u64, inlet: &Arc<dyn Inlet>, arrival: Arrival) {
+        let (mut delivery, link) = (inlet.deliver(arrival), self.clone());
+        self.mesh.near().spawn_blocking(move || {
+            // It is read at the first look.
+            match delivery.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(result) => link.push_event(Event::Delivered(task, result)),
+                Poll::Pending => link.mesh.clone().spawn(async move {
+                    let result = delivery.await;
+                    link.push_event(Event::Delivered(task, result));
+                }),
+            }
         });
     }
 
