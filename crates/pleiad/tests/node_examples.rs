@@ -94,7 +94,9 @@ fn an_invitation_lets_another_machine_in() {
     output.complains("Error: the inviting node refuses: this invitation was already used*");
     let (status, output) = client(&stranger, &invitation[..invitation.len() - 1]);
     assert_eq!(status.code(), Some(1), "{output:#?}");
-    output.complains("Error: the invitation is cut off: the token has 56 characters, 1 more than this");
+    output.complains(
+        "Error: the invitation is cut off: the token has 56 characters, 1 more than this",
+    );
 }
 
 #[test]
