@@ -51,6 +51,9 @@ struct Inbox {
     /// Urgent messages that went before it, and their bytes: they are told as taken after it, since the
     /// peer takes the count for the order.
     early: (u64, u64),
+    /// The task has ended meanwhile: that is told when it is known what became of the one that waits,
+    /// which may be the last that the task has read.
+    ended: Option<Reason>,
 }
 
 impl Link {
@@ -333,6 +336,7 @@ impl Link {
     fn settle_delivered(self: &Arc<Self>, work: &mut Work, task: u64, result: Result<(), Refused>) {
         let Some(inbox) = work.inboxes.get_mut(&task) else { return };
         let Some(size) = inbox.waiting.take() else { return };
+        let ended = inbox.ended.take();
         match result {
             Ok(()) => {
                 let (count, bytes) = std::mem::take(&mut inbox.early);
@@ -340,7 +344,7 @@ impl Link {
             }
             Err(Refused::Closed) => {
                 self.with_session(|session| session.shut(task));
-                return self.drop_inbox(work, task);
+                self.drop_inbox(work, task);
             }
             Err(refused) => {
                 let (count, bytes) = std::mem::take(&mut inbox.early);
@@ -350,11 +354,20 @@ impl Link {
                 });
             }
         }
-        self.accept(work, task);
+        match ended {
+            Some(reason) => self.settle_ended(work, task, reason),
+            None => self.accept(work, task),
+        }
     }
 
     /// A task of this node has ended.
     fn settle_ended(self: &Arc<Self>, work: &mut Work, task: u64, reason: Reason) {
+        if let Some(inbox) = work.inboxes.get_mut(&task)
+            && inbox.waiting.is_some()
+        {
+            inbox.ended = Some(reason);
+            return;
+        }
         let place = (self.mesh.me(), task);
         self.drop_inbox(work, task);
         let given = {
@@ -513,6 +526,7 @@ impl Inbox {
             sizes: VecDeque::new(),
             waiting: None,
             early: (0, 0),
+            ended: None,
         }
     }
 
