@@ -194,21 +194,7 @@ impl Node {
         task: &TaskRef<M>,
         message: impl Fn(FileEvent) -> M + Send + 'static,
     ) {
-        let (mut events, task) = (self.file_events(), task.clone());
-        self.mesh().spawn(async move {
-            let ended = task.ended();
-            tokio::pin!(ended);
-            loop {
-                let event = tokio::select! {
-                    event = events.next() => event,
-                    _ = &mut ended => return,
-                };
-                let Some(event) = event else { return };
-                if task.deliver(message(event)).await.is_err() {
-                    return;
-                }
-            }
-        });
+        self.tell(self.file_events(), task, message);
     }
 }
 

@@ -6,7 +6,6 @@ mod addresses;
 mod builder;
 mod channel;
 mod conn;
-mod dead;
 mod discovery;
 mod drive;
 mod error;

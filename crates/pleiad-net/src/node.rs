@@ -38,6 +38,22 @@ pub struct Node {
     inner: Arc<Inner>,
 }
 
+/// What comes one after the other.
+pub(crate) trait Events: Send + 'static {
+    type Event: Send;
+
+    /// The next, or none if there are no more.
+    fn next_event(&mut self) -> impl Future<Output = Option<Self::Event>> + Send;
+}
+
+impl Events for PeerEvents {
+    type Event = crate::PeerEvent;
+
+    fn next_event(&mut self) -> impl Future<Output = Option<Self::Event>> + Send {
+        self.next()
+    }
+}
+
 struct Inner {
     mesh: Arc<Mesh>,
     own: OwnThread,
@@ -361,13 +377,23 @@ impl Node {
         task: &TaskRef<M>,
         message: impl Fn(crate::PeerEvent) -> M + Send + 'static,
     ) {
-        let (mut events, task) = (self.peer_events(), task.clone());
+        self.tell(self.peer_events(), task, message);
+    }
+
+    /// Tells a task of events as they come, until it ends or there are no more.
+    pub(crate) fn tell<E: Events, M: Send + 'static>(
+        &self,
+        mut events: E,
+        task: &TaskRef<M>,
+        message: impl Fn(E::Event) -> M + Send + 'static,
+    ) {
+        let task = task.clone();
         self.mesh().spawn(async move {
             let ended = task.ended();
             tokio::pin!(ended);
             loop {
                 let event = tokio::select! {
-                    event = events.next() => event,
+                    event = events.next_event() => event,
                     _ = &mut ended => return,
                 };
                 let Some(event) = event else { return };

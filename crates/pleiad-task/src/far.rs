@@ -56,6 +56,11 @@ where
     reference::of_far(task)
 }
 
+/// A task that there is not, or not any more: references to it have ended as `NotFound`.
+pub fn nobody(node: NodeId, number: u64, name: &str) -> FarTask {
+    reference::nobody(node, number, name)
+}
+
 /// A reference that has come, if it is for messages of the type `M`; else why not.
 pub fn task_ref<M>(reference: Reference) -> Result<TaskRef<M>, String>
 where

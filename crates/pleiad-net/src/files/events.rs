@@ -5,6 +5,7 @@ use pleiad_types::NodeId;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::mesh::Mesh;
+use crate::node::Events;
 
 /// A file of another node has come into the directory for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,5 +65,13 @@ impl FileEvents {
             Err(RecvError::Lagged(missed)) => Some(FileEvent::Missed(missed)),
             Err(RecvError::Closed) => None,
         }
+    }
+}
+
+impl Events for FileEvents {
+    type Event = FileEvent;
+
+    fn next_event(&mut self) -> impl Future<Output = Option<FileEvent>> + Send {
+        self.next()
     }
 }

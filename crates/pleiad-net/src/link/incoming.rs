@@ -15,7 +15,6 @@ use pleiad_task::far::{
 };
 use pleiad_types::limits::SMALL_BODY_BYTES;
 
-use crate::dead::DeadTarget;
 use crate::link::answers::{FarAnswerer, unanswered_of};
 use crate::link::outgoing::{cut, exit_reason_of, how_of};
 use crate::link::{About, Link, Target};
@@ -411,7 +410,7 @@ impl Link {
                 self.with_session(|session| session.release((node, task)));
                 Arrived::Task(match found {
                     Some(inlet) => Reference::Here(inlet),
-                    None => Reference::Far(DeadTarget::task(node, task, &name)),
+                    None => Reference::Far(far::nobody(node, task, &name)),
                 })
             }
             Mention::Task { node, task, name } if node == self.peer => {
@@ -426,7 +425,7 @@ impl Link {
     /// A reference to a task of the peer, which it has mentioned.
     fn import(self: &Arc<Self>, task: u64, name: &str) -> FarTask {
         let Some(id) = far::task_id(self.peer, task) else {
-            return DeadTarget::task(self.peer, task, name);
+            return far::nobody(self.peer, task, name);
         };
         let mut garbage = None;
         let is_over;
@@ -464,7 +463,7 @@ impl Link {
         let place: Place = (node, task);
         let Some(home) = self.mesh.link_to(node) else {
             self.with_session(|session| session.release(place));
-            return DeadTarget::task(node, task, name);
+            return far::nobody(node, task, name);
         };
         let imported = home.import(task, name);
         let mut core = home.core();

@@ -139,14 +139,22 @@ fn dead<M>() -> TaskRef<M>
 where
     M: Serialize + DeserializeOwned + Send + 'static,
 {
-    let id = TaskId::far(NodeId(u64::MAX), 1).unwrap_or_else(TaskId::next);
-    let (name, node_name) = ("nobody".into(), "nowhere".into());
-    let reference = of_far(FarTask { id, name, node_name, target: Arc::new(Nowhere), known: None });
-    reference.cell.finish_far(ExitReason::NotFound);
-    reference
+    of_far(nobody(NodeId(u64::MAX), u64::MAX, "nobody"))
 }
 
-/// Where nothing is.
+pub(super) fn nobody(node: NodeId, number: u64, name: &str) -> FarTask {
+    // Numbers that no task has are shown as the last ones.
+    let last = || TaskId::far(NodeId(u64::MAX), u64::MAX).expect("these are numbers");
+    FarTask {
+        id: TaskId::far(node, number).unwrap_or_else(last),
+        name: name.into(),
+        node_name: node.to_string().into(),
+        target: Arc::new(Nowhere),
+        known: None,
+    }
+}
+
+/// The way to a task that has ended, or never was.
 struct Nowhere;
 
 impl FarTarget for Nowhere {
@@ -172,7 +180,11 @@ impl FarTarget for Nowhere {
         0
     }
 
-    fn bind(&self, _: WeakAnyTask) {}
+    fn bind(&self, task: WeakAnyTask) {
+        if let Some(task) = task.upgrade() {
+            task.cell().finish_far(ExitReason::NotFound);
+        }
+    }
 
     fn deserted(&self) {}
 }
